@@ -1,0 +1,25 @@
+# lit configuration: .mlir and .test files anywhere under test/, except Unit (see Unit/lit.cfg.py).
+import os
+import lit.formats
+
+config.name = "Quern"
+config.test_format = lit.formats.ShTest(True)
+config.suffixes = [".mlir", ".test"]
+config.excludes = ["Unit", "Fuzz", "Inputs"]
+config.test_source_root = os.path.dirname(__file__)
+config.test_exec_root = os.path.join(config.quern_build, "test")
+
+# Everything a test may name. Files used by tests lie in Inputs folders beside them.
+config.environment["PATH"] = os.pathsep.join(
+    [os.path.join(config.quern_build, "bin"), config.llvm_tools, os.environ["PATH"]])
+config.environment["PYTHONPATH"] = os.path.join(config.quern_source, "test")
+config.substitutions.append(("%python", config.python))
+config.substitutions.append(("%source", config.quern_source))
+config.substitutions.append(("%models", os.path.join(config.quern_source, "models")))
+# Reference data that is not part of the repository; tests that need it say REQUIRES: shared.
+shared = os.environ.get("QUERN_SHARED", os.path.join(config.quern_source, "..", "shared"))
+if os.path.isdir(os.path.join(shared, "vocab")):
+    config.available_features.add("shared")
+config.substitutions.append(("%shared", os.path.abspath(shared)))
+if config.sanitize:
+    config.available_features.add("sanitize")

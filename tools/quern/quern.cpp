@@ -1,0 +1,41 @@
+//===- quern.cpp - The driver ---------------------------------------------===//
+//
+// Dispatches to the subcommands; each parses its own options.
+//
+//===----------------------------------------------------------------------===//
+#include "Commands.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Format.h"
+
+namespace {
+struct Command {
+  const char *name;
+  const char *summary;
+  int (*run)(int argc, char **argv); ///< argv[0] is "quern NAME"
+};
+// Sorted as a new user meets them.
+const Command commands[] = {
+    {nullptr, nullptr, nullptr},
+};
+
+int printHelp(llvm::raw_ostream &os) {
+  os << "quern: compiles language models into native programs\n\n"
+        "usage: quern COMMAND [options]      quern COMMAND --help explains one\n\n";
+  for (const Command &c : commands)
+    if (c.name)
+      os << "  " << llvm::left_justify(c.name, 11) << c.summary << "\n";
+  return quern::tool::Success;
+}
+} // namespace
+
+int main(int argc, char **argv) {
+  llvm::StringRef name = argc > 1 ? argv[1] : "--help";
+  if (name == "--help" || name == "-h" || name == "help")
+    return printHelp(llvm::outs());
+  for (const Command &c : commands)
+    if (c.name && name == c.name)
+      return c.run(argc - 1, argv + 1);
+  llvm::errs() << "quern: error: unknown command '" << name << "'\n\n";
+  printHelp(llvm::errs());
+  return quern::tool::Usage;
+}
