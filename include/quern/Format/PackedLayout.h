@@ -1,0 +1,105 @@
+//===- PackedLayout.h - Weights as the CPU kernels read them ----*- C++ -*-===//
+//
+// One physical layout serves every format of the algebra and every CPU target (AVX2, AVX-512
+// VNNI, AMX, AArch64), so that a program carries its weights once.
+//
+// A matrix [N, K] is cut into panels of 16 rows (lane = row). A panel is
+//
+//   header   levels that cover whole rows, one entry a lane
+//   chunks   of `chunk` columns, each: [levels, 16 lanes a group] [codes, step after step]
+//
+// Codes of at most 8 bits are grouped in quads of 4 consecutive columns: 16 lanes x 4 columns,
+// 64 values. A B-bit code is split into bit planes of widths 8, 4, 2, 1 (6 = 4 + 2); a plane of
+// width w holds 8 / w quads in 64 bytes, quad j in bits [j w, (j + 1) w) of each byte. Level
+// numbers below 8 bits are stored in the same planes with one lane a byte. A step is the number of
+// columns that the kernels process at once; it is a multiple of every plane's unit and
+// divides every larger group. Signed codes are stored biased (c + 2^(B-1)).
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_FORMAT_PACKEDLAYOUT_H
+#define QUERN_FORMAT_PACKEDLAYOUT_H
+
+#include "quern/Format/Spec.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/Support/Error.h"
+
+namespace quern::format {
+
+/// Which list of Spec a level belongs to.
+enum class LevelRole : uint8_t { Scale, Offset, Zero };
+
+/// The stored integers of a matrix by row, whatever their layout in a file. Floats are given
+/// as their bits, signed integers in two's complement of their width.
+class RawRows {
+public:
+  virtual ~RawRows() = default;
+  /// The row's code indices, ceil(K / valuesPerIndex) of them.
+  virtual llvm::Error codes(int64_t row, llvm::MutableArrayRef<uint32_t> out) const = 0;
+  /// The row's parameters of one level: ceil(K / tile.cols) of them, or 1 if tile.cols is 0.
+  virtual llvm::Error level(LevelRole role, unsigned index, int64_t row,
+                            llvm::MutableArrayRef<uint32_t> out) const = 0;
+  /// The entries of a learned table (code.table.entries empty).
+  virtual llvm::ArrayRef<float> table() const { return {}; }
+};
+
+/// Where one plane of an integer lies and which of its bits it holds.
+struct BitPlane {
+  unsigned width;  ///< 1, 2, 4 or 8; 16 and 32 for wide numbers, stored whole
+  unsigned shift;  ///< position of its bits in the integer
+  int64_t offset;  ///< bytes: codes: from the step's start; levels: from the chunk's (panel's) start
+};
+
+/// A level as packed.
+struct PackedLevel {
+  LevelRole role;
+  unsigned index;         ///< into the Spec's list
+  Level level;
+  int64_t groupColumns;   ///< columns that share a number; 0: the whole row, kept in the header
+  int64_t groupsPerChunk; ///< 1 in the header
+  llvm::SmallVector<BitPlane, 3> planes;
+};
+
+/// How codes are kept.
+enum class CodeStorage : uint8_t {
+  Planes,   ///< at most 8 bits: quads in bit planes
+  Pairs16,  ///< bf16: [k / 2][16 lanes][2]
+  Words16,  ///< f16: [k][16 lanes]
+  Words32,  ///< f32: [k][16 lanes]
+  Indices,  ///< table entries of several columns: [k / dim] indices in planes, one lane a byte
+};
+
+/// The layout of one matrix of a Base format.
+class PackedLayout {
+public:
+  static constexpr int64_t panelRows = 16;
+
+  /// Fails for what the layout does not cover, naming it.
+  static llvm::Expected<PackedLayout> get(const Spec &spec, int64_t n, int64_t k);
+
+  int64_t bytes() const { return panels() * panelBytes; }
+  int64_t panels() const { return (n + panelRows - 1) / panelRows; }
+  /// The smallest pieces of work that threads share: panels.
+  int64_t workUnits() const { return panels(); }
+
+  /// Writes panel `panel` (panelBytes bytes; rows beyond N and columns beyond K are zero).
+  llvm::Error packPanel(const RawRows &rows, int64_t panel,
+                        llvm::MutableArrayRef<uint8_t> out) const;
+
+  Spec spec;
+  int64_t n = 0, k = 0;
+  CodeStorage storage = CodeStorage::Planes;
+  int64_t step = 0;       ///< columns
+  int64_t chunk = 0;      ///< columns, a multiple of step
+  int64_t stepBytes = 0;  ///< of codes
+  int64_t levelBytes = 0; ///< of levels at a chunk's start
+  int64_t headerBytes = 0;
+  int64_t chunkBytes = 0; ///< levelBytes + chunk / step * stepBytes
+  int64_t panelBytes = 0; ///< a multiple of 64
+  llvm::SmallVector<BitPlane, 4> planes; ///< of codes
+  llvm::SmallVector<PackedLevel, 4> levels;
+};
+
+} // namespace quern::format
+
+#endif // QUERN_FORMAT_PACKEDLAYOUT_H
