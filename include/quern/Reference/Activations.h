@@ -1,0 +1,61 @@
+//===- Activations.h - How activations are rounded before a product -*- C++ -*-===//
+//
+// The one definition of the activation formats of a `linear`, which generated code
+// must reproduce code for code. Standard library only, so that anything may include it.
+//
+// Quantization (q8: groups of 32 consecutive values along K; int8: one group, the whole
+// row; a last partial group holds what is left):
+//
+//   m       = max over the group of |x|, and at least 2^-100
+//   scale   = m / 127          (f32 division)
+//   inverse = 127 / m          (f32 division)
+//   code[i] = x[i] * inverse   (f32 product, rounded to the nearest integer, ties to even)
+//
+// The floor of 2^-100 keeps both divisions normal: a group of zeros gets zero codes and a
+// tiny scale, without a branch. Codes of finite values lie in [-127, 127]: no clamp needed.
+// The maximum is taken on the bit patterns with the sign cleared, as unsigned integers, which
+// orders finite values as usual and puts infinity, then NaN, above them. So a group with a NaN or
+// an infinity has a NaN or infinite scale and zero codes here; generated code may leave
+// any codes there, as the product with the scale is not finite in either case.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_REFERENCE_ACTIVATIONS_H
+#define QUERN_REFERENCE_ACTIVATIONS_H
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace quern::reference {
+
+/// In what form a linear reads its activations. (`fast` is resolved before it gets here.)
+enum class ActivationFormat : uint8_t { F32, BF16, Q8, Int8 };
+
+/// Values that share one scale under q8.
+inline constexpr int64_t q8GroupSize = 32;
+
+/// 2^-100: see above.
+inline constexpr uint32_t smallestAbsMaxBits = 0x0D800000u;
+
+/// max |x| of one group as defined above; NaN if any value is.
+float groupAbsMax(std::span<const float> x);
+
+/// One group: writes its codes, returns its scale.
+float quantizeGroup(std::span<const float> x, std::span<int8_t> codes);
+
+/// One row, quantized in groups of `groupSize`. `codes` has x.size() elements,
+/// `scales` one per group, ceil(x.size() / groupSize).
+void quantizeRow(std::span<const float> x, int64_t groupSize, std::span<int8_t> codes,
+                 std::span<float> scales);
+
+/// The value `x` stands for after rounding to `format`, exactly (code x scale needs more bits
+/// than f32 has): what a linear multiplies with.
+std::vector<double> roundActivations(std::span<const float> x, ActivationFormat format);
+
+/// Round to nearest, ties to even, keeping NaN a NaN; overflow gives infinity.
+float roundToBF16(float value);
+float roundToF16(float value);
+
+} // namespace quern::reference
+
+#endif // QUERN_REFERENCE_ACTIVATIONS_H

@@ -1,0 +1,51 @@
+//===- Elementwise.cpp - Ops without neighbours ---------------------------===//
+//
+// Gated activations, sums, scaling and soft caps.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Reference/Ops.h"
+#include <cassert>
+#include <cmath>
+#include <numbers>
+
+using namespace quern::reference;
+
+double quern::reference::applyGate(GateFunction function, double x) {
+  switch (function) {
+  case GateFunction::Silu:
+    return x / (1 + std::exp(-x));
+  case GateFunction::GeluTanh: {
+    double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+    return 0.5 * x * (1 + std::tanh(inner));
+  }
+  case GateFunction::Gelu:
+    return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
+  }
+  return 0;
+}
+
+void quern::reference::gatedActivation(GateFunction function, std::span<const float> gate,
+                                       std::span<const float> up, std::span<float> out) {
+  assert(gate.size() == up.size() && out.size() == gate.size());
+  for (size_t i = 0; i < gate.size(); ++i)
+    out[i] = static_cast<float>(applyGate(function, gate[i]) * up[i]);
+}
+
+void quern::reference::add(std::span<const float> a, std::span<const float> b,
+                           std::span<float> out) {
+  assert(a.size() == b.size() && out.size() == a.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    out[i] = a[i] + b[i];
+}
+
+void quern::reference::scale(std::span<const float> x, double factor, std::span<float> out) {
+  assert(out.size() == x.size());
+  for (size_t i = 0; i < x.size(); ++i)
+    out[i] = static_cast<float>(x[i] * factor);
+}
+
+void quern::reference::softcap(std::span<const float> x, double cap, std::span<float> out) {
+  assert(out.size() == x.size());
+  for (size_t i = 0; i < x.size(); ++i)
+    out[i] = static_cast<float>(cap * std::tanh(x[i] / cap));
+}
