@@ -13,47 +13,75 @@
 #ifndef QUERN_FORMAT_SPEC_H
 #define QUERN_FORMAT_SPEC_H
 
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 namespace quern::format {
 
-/// The scalar floating-point encodings a component may hold.
+/// The scalar floating-point encodings a component may hold. docs/Formats.md lists their
+/// ranges; Number.h reads and writes them.
 enum class FloatKind : uint8_t {
-  F32, F16, BF16,
-  F8E4M3FN,  ///< 1-4-3, no infinity, 0x7F is NaN
-  F8E5M2,    ///< 1-5-2, IEEE-like
-  F8E8M0FNU, ///< a power of two, bias 127; 0xFF is NaN (OCP MX)
-  F8E8M0,    ///< the same, 0xFF read as 2^128 (as GGUF does)
-  F8UE4M3,   ///< unsigned 4-3, 0x7F is NaN
-  F6E2M3FN, F6E3M2FN, F4E2M1FN,
+  F32,
+  F16,
+  BF16,
+  F8E4M3FN,   ///< 1-4-3, no infinity, 0x7F and 0xFF are NaN
+  F8E5M2,     ///< 1-5-2, IEEE-like
+  F8E8M0FNU,  ///< 2^(x-127); 0xFF is NaN (OCP MX)
+  F8E8M0Half, ///< 2^(x-128), every x finite: what GGUF's MXFP4 reads, to go with doubled codes
+  F8UE4M3,    ///< unsigned 4-3 as GGUF's NVFP4 reads it: top bit ignored, 0x7F is 0
+  F6E2M3FN,
+  F6E3M2FN,
+  F4E2M1FN,
+  F64, ///< decodes to the nearest f32
 };
 
 /// A scalar as stored: `i4` (two's complement), `ui6`, `f16`, ...
 struct Number {
   enum class Kind : uint8_t { Signed, Unsigned, Float };
   Kind kind = Kind::Float;
-  uint8_t bits = 32; ///< 1..32 for integers, the width of `floatKind` otherwise
+  uint8_t bits = 32; ///< 1..32 or 64 for integers, the width of `floatKind` otherwise
   FloatKind floatKind = FloatKind::F32;
 
   static Number signedInt(unsigned bits);
   static Number unsignedInt(unsigned bits);
   static Number floating(FloatKind kind);
   bool isFloat() const { return kind == Kind::Float; }
+  bool isFloat(FloatKind k) const { return kind == Kind::Float && floatKind == k; }
   bool operator==(const Number &) const = default;
 };
 
-/// A codebook: an index of `indexBits` bits stands for `dim` consecutive
-/// values along K. `entries` has 2^indexBits x dim values (row-major), or is empty
-/// when the table is data of the tensor (a learned codebook).
+/// A codebook: an index stands for `parts` x `dim` consecutive values along K.
+///
+/// Read from its low end, the index holds `parts` entry numbers of `indexBits` bits each,
+/// then sign bits: value i is negated when sign bit i is set. With parity signs the last
+/// value's sign is not stored: it makes the number of negated values even.
 struct Table {
+  enum class Signs : uint8_t {
+    None,
+    Full,  ///< one bit per value
+    Parity ///< one bit per value but the last
+  };
   unsigned dim = 1;
   unsigned indexBits = 4;
-  std::string name; ///< for known tables (`nf4`, `iq4nl`); empty when spelled out
+  unsigned parts = 1;
+  Signs signs = Signs::None;
+  /// Known tables (`nf4`, `iq4nl`, see Tables.h): `entries` is empty then, and every other
+  /// field equals the known table's.
+  std::string name;
+  /// 2^indexBits x dim values, row-major. Empty for known tables, and for learned ones,
+  /// whose entries are data of the tensor.
   std::vector<float> entries;
+  /// How a learned table's entries are stored; f32 otherwise.
+  Number entryNumber;
+
+  bool isLearned() const { return name.empty() && entries.empty(); }
+  /// The entries of a known or spelled-out table; empty for a learned one.
+  llvm::ArrayRef<float> values() const;
+  unsigned signBits() const;
   bool operator==(const Table &) const = default;
 };
 
@@ -62,19 +90,23 @@ struct Code {
   enum class Kind : uint8_t {
     Number,  ///< the number itself
     Sign,    ///< one bit: 0 is -1, 1 is +1
-    Ternary, ///< two bits (or base-3 digits in a file layout): -1, 0, +1
-    Pow2,    ///< sign and exponent: +-2^-e, with a zero
+    Ternary, ///< code - 1: -1, 0, +1 (two bits can hold a fourth code; it reads as +2)
+    Pow2,    ///< top bit: sign; the others: 0 is 0, e > 0 is 2^(1-e)
     Power,   ///< sign(c) |c|^exponent of a signed integer c
     Table,   ///< a codebook entry
   };
   Kind kind = Kind::Number;
   quern::format::Number number; ///< Number, Pow2 and Power: the stored integer or float
   float exponent = 1;           ///< Power
+  bool base3 = false;           ///< Ternary: stored as five base-3 digits a byte, not two bits each
   quern::format::Table table;   ///< Table
 
-  /// Bits stored per index (one index covers `valuesPerIndex` weights).
+  /// Bits per index once unpacked (one index covers `valuesPerIndex` weights). Storage takes
+  /// the same, except base-3 digits: see `codeBytes`.
   unsigned bitsPerIndex() const;
   unsigned valuesPerIndex() const;
+  /// Bytes that `indices` consecutive indices take in a stream that starts on a byte.
+  uint64_t codeBytes(uint64_t indices) const;
   bool operator==(const Code &) const = default;
 };
 
@@ -114,7 +146,24 @@ struct Spec {
   std::vector<std::string> termNames; ///< Split only: `outliers`, `rest`, ...
 
   bool operator==(const Spec &) const = default;
+
+  /// A bare number per element, without levels: f32, bf16, i8.
+  static Spec plain(Number number);
+  bool isPlain() const;
+  bool isPlain(FloatKind k) const { return isPlain() && code.number.isFloat(k); }
 };
+
+/// The textual spelling, e.g. `ui4, scale f16[1x256] * ui6[1x32], minus f16[1x256] * ui6[1x32]`.
+/// parse(print(s)) == s for every valid s.
+std::string print(const Spec &spec);
+std::string print(const Number &number);
+
+/// Parses the spelling (also a known format's name, see Known.h) and validates the result.
+/// Errors say what was expected and show the rest of the text.
+llvm::Expected<Spec> parse(llvm::StringRef text);
+
+/// Rejects every malformed Spec, with the rule it breaks.
+llvm::Error validate(const Spec &spec);
 
 } // namespace quern::format
 

@@ -1,0 +1,24 @@
+//===- Encode.h - Rounding real matrices into a format ----------*- C++ -*-===//
+//
+// Round to nearest, derived from the Spec alone; for the formats that GGUF's own
+// tools write (Q4_0 ... Q8_0, TQ1_0, TQ2_0, MXFP4, BF16, F16), byte for byte what
+// they write. Better solvers build on the pieces here.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_FORMAT_ENCODE_H
+#define QUERN_FORMAT_ENCODE_H
+
+#include "quern/Format/Components.h"
+
+namespace quern::format {
+
+/// Encodes `rows` x `cols` values. `tensor` and `firstRow` serve messages: NaN, infinity and
+/// values that a scale cannot reach are errors that name the tensor and the index. A level
+/// whose tile has R > 1 rows needs firstRow and (but for the last slice) rows to be multiples of
+/// R; a per-tensor level needs the whole matrix. Learned tables and Splits are not encoded here.
+llvm::Error encode(const Spec &spec, llvm::ArrayRef<float> values, int64_t rows, int64_t cols,
+                   Components &out, llvm::StringRef tensor = "", int64_t firstRow = 0);
+
+} // namespace quern::format
+
+#endif // QUERN_FORMAT_ENCODE_H

@@ -1,0 +1,341 @@
+//===- Number.cpp - Reading and writing single stored numbers -------------===//
+//
+// One generic routine serves every binary float of sign, exponent and mantissa; the
+// scale types without a sign have their own few lines.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Format/Number.h"
+#include "llvm/Support/ErrorHandling.h"
+#include <bit>
+#include <cmath>
+#include <limits>
+
+using namespace quern::format;
+
+namespace {
+/// Layout of a sign-exponent-mantissa float.
+struct Layout {
+  unsigned exponentBits;
+  unsigned mantissaBits;
+  int bias;
+  /// What the largest exponent means: Inf/NaN as in IEEE 754, all ones is NaN, or ordinary values.
+  enum class Top { Ieee, OnlyNaN, Finite } top;
+};
+} // namespace
+
+static Layout layoutOf(FloatKind kind) {
+  using Top = Layout::Top;
+  switch (kind) {
+  case FloatKind::F16:
+    return {5, 10, 15, Top::Ieee};
+  case FloatKind::BF16:
+    return {8, 7, 127, Top::Ieee};
+  case FloatKind::F8E4M3FN:
+    return {4, 3, 7, Top::OnlyNaN};
+  case FloatKind::F8E5M2:
+    return {5, 2, 15, Top::Ieee};
+  case FloatKind::F6E2M3FN:
+    return {2, 3, 1, Top::Finite};
+  case FloatKind::F6E3M2FN:
+    return {3, 2, 3, Top::Finite};
+  case FloatKind::F4E2M1FN:
+    return {2, 1, 1, Top::Finite};
+  case FloatKind::F8UE4M3: // as if the ignored top bit were the sign
+    return {4, 3, 7, Top::OnlyNaN};
+  case FloatKind::F32:
+  case FloatKind::F64:
+  case FloatKind::F8E8M0FNU:
+  case FloatKind::F8E8M0Half:
+    break;
+  }
+  llvm_unreachable("not a small sign-exponent-mantissa float");
+}
+
+static float powerOfTwo(int exponent) { return std::ldexp(1.0f, exponent); }
+
+static float decodeSmall(Layout l, uint64_t raw) {
+  uint64_t mantissa = raw & ((1u << l.mantissaBits) - 1);
+  uint64_t exponent = (raw >> l.mantissaBits) & ((1u << l.exponentBits) - 1);
+  bool negative = (raw >> (l.mantissaBits + l.exponentBits)) & 1;
+  uint64_t lastExponent = (1u << l.exponentBits) - 1;
+  uint32_t sign = negative ? 0x80000000u : 0;
+  if (exponent == lastExponent && l.top == Layout::Top::Ieee)
+    return std::bit_cast<float>(sign | 0x7F800000u |
+                                static_cast<uint32_t>(mantissa << (23 - l.mantissaBits)));
+  if (exponent == lastExponent && l.top == Layout::Top::OnlyNaN &&
+      mantissa == (1u << l.mantissaBits) - 1)
+    return std::bit_cast<float>(sign | 0x7FC00000u);
+  // Both products are exact: f32 holds every value of these types, subnormals included.
+  float magnitude =
+      exponent == 0 ? static_cast<float>(mantissa) * powerOfTwo(1 - l.bias - int(l.mantissaBits))
+                    : static_cast<float>(mantissa | (1u << l.mantissaBits)) *
+                          powerOfTwo(int(exponent) - l.bias - int(l.mantissaBits));
+  return negative ? -magnitude : magnitude;
+}
+
+/// The pattern of the largest finite magnitude.
+static uint64_t largestPattern(Layout l) {
+  uint64_t all = (1u << (l.mantissaBits + l.exponentBits)) - 1;
+  switch (l.top) {
+  case Layout::Top::Ieee:
+    return all - (1u << l.mantissaBits);
+  case Layout::Top::OnlyNaN:
+    return all - 1;
+  case Layout::Top::Finite:
+    return all;
+  }
+  return all;
+}
+
+static uint64_t encodeSmall(Layout l, float value) {
+  uint64_t signBit = uint64_t(std::signbit(value)) << (l.mantissaBits + l.exponentBits);
+  uint64_t all = (1u << (l.mantissaBits + l.exponentBits)) - 1;
+  if (std::isnan(value)) {
+    if (l.top == Layout::Top::Finite)
+      return 0;
+    return signBit |
+           (l.top == Layout::Top::OnlyNaN ? all
+                                          : (largestPattern(l) + 1) | (1u << (l.mantissaBits - 1)));
+  }
+  uint64_t overflow = largestPattern(l) + (l.top == Layout::Top::Ieee ? 1 : 0);
+  double magnitude = std::fabs(double(value));
+  if (std::isinf(value))
+    return signBit | overflow;
+  if (magnitude == 0)
+    return signBit;
+  // Round magnitude / 2^(e - m) to an integer: in double this division is exact, and
+  // nearbyint rounds ties to even in the default mode. Exponent 1 serves subnormals too.
+  int exponent = std::ilogb(magnitude);
+  int stored = exponent + l.bias;
+  if (stored < 1)
+    stored = 1;
+  double units = std::nearbyint(std::ldexp(magnitude, -(stored - l.bias - int(l.mantissaBits))));
+  uint64_t mantissa = static_cast<uint64_t>(units);
+  // A carry out of the mantissa runs into the exponent field, as it should.
+  uint64_t pattern = (uint64_t(stored - 1) << l.mantissaBits) + mantissa;
+  return signBit | std::min(pattern, overflow);
+}
+
+float quern::format::decodeFloat(FloatKind kind, uint64_t raw) {
+  switch (kind) {
+  case FloatKind::F32:
+    return std::bit_cast<float>(static_cast<uint32_t>(raw));
+  case FloatKind::F64:
+    return static_cast<float>(std::bit_cast<double>(raw));
+  case FloatKind::BF16:
+    return std::bit_cast<float>(static_cast<uint32_t>(raw & 0xFFFF) << 16);
+  case FloatKind::F8E8M0FNU:
+    if ((raw & 0xFF) == 0xFF)
+      return std::numeric_limits<float>::quiet_NaN();
+    return powerOfTwo(int(raw & 0xFF) - 127);
+  case FloatKind::F8E8M0Half:
+    return powerOfTwo(int(raw & 0xFF) - 128);
+  case FloatKind::F8UE4M3: {
+    if ((raw & 0xFF) == 0x7F)
+      return 0;
+    if ((raw & 0x7F) == 0x7F) // 0xFF: the top bit is ignored, but only 0x7F itself reads as zero
+      return 480;
+    return decodeSmall(layoutOf(kind), raw & 0x7F);
+  }
+  default:
+    return decodeSmall(layoutOf(kind), raw);
+  }
+}
+
+uint64_t quern::format::encodeFloat(FloatKind kind, float value) {
+  switch (kind) {
+  case FloatKind::F32:
+    return std::bit_cast<uint32_t>(value);
+  case FloatKind::F64:
+    return std::bit_cast<uint64_t>(double(value));
+  case FloatKind::F8E8M0FNU:
+  case FloatKind::F8E8M0Half: {
+    if (std::isnan(value))
+      return kind == FloatKind::F8E8M0FNU ? 0xFF : 0;
+    if (!(value > 0))
+      return 0;
+    int bias = kind == FloatKind::F8E8M0FNU ? 127 : 128;
+    int largest = kind == FloatKind::F8E8M0FNU ? 254 : 255;
+    if (std::isinf(value))
+      return largest;
+    // Nearest power of two; the midpoint 1.5 x 2^e goes to the even exponent code.
+    int exponent = std::ilogb(value);
+    float mantissa = std::ldexp(value, -exponent);
+    int code = exponent + bias;
+    if (mantissa > 1.5f || (mantissa == 1.5f && code % 2 != 0))
+      ++code;
+    return std::min(std::max(code, 0), largest);
+  }
+  case FloatKind::F8UE4M3:
+    return value > 0 ? encodeSmall(layoutOf(kind), value) : 0; // NaN too
+  default:
+    return encodeSmall(layoutOf(kind), value);
+  }
+}
+
+float quern::format::decodeNumber(const Number &number, uint64_t raw) {
+  if (number.isFloat())
+    return decodeFloat(number.floatKind, raw);
+  unsigned unused = 64 - number.bits;
+  if (number.kind == Number::Kind::Signed)
+    return static_cast<float>(static_cast<int64_t>(raw << unused) >> unused);
+  return static_cast<float>(raw << unused >> unused);
+}
+
+uint64_t quern::format::encodeNumber(const Number &number, float value) {
+  if (number.isFloat())
+    return encodeFloat(number.floatKind, value);
+  if (std::isnan(value))
+    return 0;
+  bool isSigned = number.kind == Number::Kind::Signed;
+  double low = isSigned ? -std::ldexp(1.0, number.bits - 1) : 0;
+  double end = std::ldexp(1.0, isSigned ? number.bits - 1 : number.bits); // one past the largest
+  double rounded = std::nearbyint(double(value));
+  uint64_t mask = number.bits == 64 ? ~uint64_t(0) : (uint64_t(1) << number.bits) - 1;
+  if (rounded <= low)
+    return isSigned ? (uint64_t(1) << (number.bits - 1)) : 0;
+  if (rounded >= end)
+    return isSigned ? mask >> 1 : mask;
+  return (isSigned ? static_cast<uint64_t>(static_cast<int64_t>(rounded))
+                   : static_cast<uint64_t>(rounded)) &
+         mask;
+}
+
+float quern::format::maxValue(const Number &number) {
+  if (number.isFloat())
+    switch (number.floatKind) {
+    case FloatKind::F32:
+    case FloatKind::F64:
+      return std::numeric_limits<float>::max();
+    case FloatKind::F8E8M0FNU:
+    case FloatKind::F8E8M0Half:
+      return powerOfTwo(127);
+    default:
+      return decodeSmall(layoutOf(number.floatKind), largestPattern(layoutOf(number.floatKind)));
+    }
+  if (number.kind == Number::Kind::Signed)
+    return static_cast<float>((uint64_t(1) << (number.bits - 1)) - 1);
+  return number.bits == 64 ? 0x1p64f : static_cast<float>((uint64_t(1) << number.bits) - 1);
+}
+
+float quern::format::minValue(const Number &number) {
+  if (number.isFloat())
+    switch (number.floatKind) {
+    case FloatKind::F8E8M0FNU:
+      return powerOfTwo(-127);
+    case FloatKind::F8E8M0Half:
+      return powerOfTwo(-128);
+    case FloatKind::F8UE4M3:
+      return 0;
+    default:
+      return -maxValue(number);
+    }
+  return number.kind == Number::Kind::Signed ? -powerOfTwo(number.bits - 1) : 0;
+}
+
+unsigned quern::format::bitWidth(FloatKind kind) {
+  switch (kind) {
+  case FloatKind::F64:
+    return 64;
+  case FloatKind::F32:
+    return 32;
+  case FloatKind::F16:
+  case FloatKind::BF16:
+    return 16;
+  case FloatKind::F8E4M3FN:
+  case FloatKind::F8E5M2:
+  case FloatKind::F8E8M0FNU:
+  case FloatKind::F8E8M0Half:
+  case FloatKind::F8UE4M3:
+    return 8;
+  case FloatKind::F6E2M3FN:
+  case FloatKind::F6E3M2FN:
+    return 6;
+  case FloatKind::F4E2M1FN:
+    return 4;
+  }
+  llvm_unreachable("unknown float kind");
+}
+
+llvm::StringRef quern::format::name(FloatKind kind) {
+  switch (kind) {
+  case FloatKind::F64:
+    return "f64";
+  case FloatKind::F32:
+    return "f32";
+  case FloatKind::F16:
+    return "f16";
+  case FloatKind::BF16:
+    return "bf16";
+  case FloatKind::F8E4M3FN:
+    return "f8E4M3FN";
+  case FloatKind::F8E5M2:
+    return "f8E5M2";
+  case FloatKind::F8E8M0FNU:
+    return "f8E8M0FNU";
+  case FloatKind::F8E8M0Half:
+    return "f8E8M0Half";
+  case FloatKind::F8UE4M3:
+    return "f8UE4M3";
+  case FloatKind::F6E2M3FN:
+    return "f6E2M3FN";
+  case FloatKind::F6E3M2FN:
+    return "f6E3M2FN";
+  case FloatKind::F4E2M1FN:
+    return "f4E2M1FN";
+  }
+  llvm_unreachable("unknown float kind");
+}
+
+float quern::format::decodeCode(const Code &code, uint64_t raw) {
+  switch (code.kind) {
+  case Code::Kind::Number:
+    return decodeNumber(code.number, raw);
+  case Code::Kind::Sign:
+    return (raw & 1) ? 1 : -1;
+  case Code::Kind::Ternary:
+    return static_cast<float>(int(raw & 3) - 1);
+  case Code::Kind::Pow2: {
+    unsigned exponentBits = code.number.bits - 1;
+    uint64_t exponent = raw & ((uint64_t(1) << exponentBits) - 1);
+    if (exponent == 0)
+      return 0;
+    float magnitude = powerOfTwo(1 - int(exponent));
+    return (raw >> exponentBits) & 1 ? -magnitude : magnitude;
+  }
+  case Code::Kind::Power: {
+    float c = decodeNumber(code.number, raw);
+    return std::copysign(static_cast<float>(std::pow(std::fabs(double(c)), double(code.exponent))),
+                         c);
+  }
+  case Code::Kind::Table:
+    break;
+  }
+  llvm_unreachable("table codes stand for several values");
+}
+
+void quern::format::decodeIndex(const Code &code, llvm::ArrayRef<float> learned, uint64_t raw,
+                                float *out) {
+  if (code.kind != Code::Kind::Table) {
+    *out = decodeCode(code, raw);
+    return;
+  }
+  const Table &table = code.table;
+  llvm::ArrayRef<float> values = table.isLearned() ? learned : table.values();
+  uint64_t entryMask = (uint64_t(1) << table.indexBits) - 1;
+  unsigned count = table.parts * table.dim;
+  for (unsigned part = 0; part < table.parts; ++part) {
+    uint64_t entry = (raw >> (part * table.indexBits)) & entryMask;
+    for (unsigned i = 0; i < table.dim; ++i)
+      out[part * table.dim + i] = values[entry * table.dim + i];
+  }
+  if (table.signs == Table::Signs::None)
+    return;
+  uint64_t signs =
+      (raw >> (table.parts * table.indexBits)) & ((uint64_t(1) << table.signBits()) - 1);
+  if (table.signs == Table::Signs::Parity)
+    signs |= uint64_t(std::popcount(signs) & 1) << (count - 1);
+  for (unsigned i = 0; i < count; ++i)
+    if ((signs >> i) & 1)
+      out[i] = -out[i];
+}
