@@ -1,0 +1,52 @@
+//===- PayloadWriter.h - Appends weights and data to a program --*- C++ -*-===//
+//
+// Streams the sections of runtime/Payload.h; memory stays bounded whatever the
+// model's size.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_EMIT_PAYLOADWRITER_H
+#define QUERN_EMIT_PAYLOADWRITER_H
+
+#include "quern/Emit/OutputFile.h"
+#include "quern/Runtime/Hash.h"
+#include "quern/Runtime/Payload.h"
+#include "llvm/ADT/ArrayRef.h"
+
+namespace quern::emit {
+
+class PayloadWriter {
+public:
+  explicit PayloadWriter(OutputFile &file) : file(file), os(file.stream()) {}
+
+  /// Copies the program the payload is appended to.
+  llvm::Error copyImage(llvm::StringRef path);
+
+  /// Sections are begun in the order of their numbers; those left out are empty.
+  void begin(runtime::PayloadSection kind);
+  void write(llvm::ArrayRef<uint8_t> bytes);
+  void write(llvm::StringRef text) { write(llvm::arrayRefFromStringRef(text)); }
+  /// Bytes written to the current section.
+  uint64_t position() const;
+  /// Fills with zeros until position() is `target`.
+  void padTo(uint64_t target);
+
+  /// For a program whose weights lie beside: their hash, from the other writer.
+  void setWeightsBeside(uint64_t hash);
+  uint64_t weightsHash() const { return weights.finish(); }
+
+  /// Writes the footer and moves the file into place.
+  llvm::Error finish();
+
+private:
+  void endSection();
+  OutputFile &file;
+  llvm::raw_fd_ostream &os;
+  runtime::PayloadFooter footer = {};
+  std::optional<runtime::PayloadSection> current;
+  runtime::Hash64 weights, contents;
+  std::optional<uint64_t> besideHash;
+};
+
+} // namespace quern::emit
+
+#endif // QUERN_EMIT_PAYLOADWRITER_H
