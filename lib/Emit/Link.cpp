@@ -22,17 +22,15 @@ using namespace llvm;
 
 namespace quern::emit {
 
-static const char *const needed[] = {"Scrt1.o",      "crti.o",       "crtbeginS.o",
-                                     "crtendS.o",    "crtn.o",       "libquern_rt.a",
-                                     "libstdc++.a",  "libgcc.a",     "libgcc_eh.a",
-                                     "libpcre2-8.a", "libc.so.6",    "libm.so.6",
+static const char *const needed[] = {"Scrt1.o",         "crti.o",        "crtbeginS.o", "crtendS.o",
+                                     "crtn.o",          "libquern_rt.a", "libstdc++.a", "libgcc.a",
+                                     "libgcc_eh.a",     "libpcre2-8.a",  "libc.so.6",   "libm.so.6",
                                      "libc_nonshared.a"};
 
 Expected<std::string> linkDirectory() {
   if (auto chosen = sys::Process::GetEnv("QUERN_LINK_DIR"))
     return *chosen;
-  std::string self =
-      sys::fs::getMainExecutable(nullptr, reinterpret_cast<void *>(&linkDirectory));
+  std::string self = sys::fs::getMainExecutable(nullptr, reinterpret_cast<void *>(&linkDirectory));
   std::string tried;
   for (StringRef relative : {"../lib/quern", "quern", "lib/quern"}) {
     SmallString<256> path(sys::path::parent_path(self));
@@ -43,7 +41,8 @@ Expected<std::string> linkDirectory() {
     tried += " " + path.str().str();
   }
   return createStringError("cannot find libquern_rt.a, which emitted programs are linked with; "
-                           "looked in:" + tried + " (set QUERN_LINK_DIR)");
+                           "looked in:" +
+                           tried + " (set QUERN_LINK_DIR)");
 }
 
 static Error checkDirectory(StringRef dir) {
@@ -72,8 +71,7 @@ static Error runLinker(ArrayRef<std::string> arguments) {
 }
 
 Error link(ImageKind kind, ArrayRef<std::string> objects, StringRef output) {
-  std::vector<std::string> args = {"ld.lld", "-o", output.str(), "--build-id=none",
-                                   "--threads=1"};
+  std::vector<std::string> args = {"ld.lld", "-o", output.str(), "--build-id=none", "--threads=1"};
   if (kind == ImageKind::Relocatable) {
     args.push_back("-r");
     args.insert(args.end(), objects.begin(), objects.end());
@@ -86,8 +84,8 @@ Error link(ImageKind kind, ArrayRef<std::string> objects, StringRef output) {
     return e;
   auto file = [&](const char *name) { return *dir + "/" + name; };
   bool shared = kind == ImageKind::Shared;
-  for (const char *a : {"--gc-sections", "--strip-all", "--hash-style=gnu", "--eh-frame-hdr",
-                        "-z", "relro", "-z", "now", "-z", "noexecstack"})
+  for (const char *a : {"--gc-sections", "--strip-all", "--hash-style=gnu", "--eh-frame-hdr", "-z",
+                        "relro", "-z", "now", "-z", "noexecstack"})
     args.push_back(a);
   if (shared) {
     args.insert(args.end(), {"-shared", "-soname", sys::path::filename(output).str(),
@@ -140,15 +138,15 @@ Error archive(ArrayRef<std::string> objects, StringRef output) {
     auto buffer = MemoryBuffer::getFile(path);
     if (!buffer)
       return createStringError("cannot read '" + path + "': " + buffer.getError().message());
-    buffers.push_back(MemoryBuffer::getMemBufferCopy((*buffer)->getBuffer(),
-                                                     sys::path::filename(path)));
+    buffers.push_back(
+        MemoryBuffer::getMemBufferCopy((*buffer)->getBuffer(), sys::path::filename(path)));
     members.emplace_back(buffers.back()->getMemBufferRef());
   }
   for (const char *name : {"libquern_rt.a", "libpcre2-8.a"})
     if (Error e = appendMembers(*dir + "/" + name, members, buffers))
       return e;
-  return writeArchive(output, members, SymtabWritingMode::NormalSymtab,
-                      object::Archive::K_GNU, /*Deterministic=*/true, /*Thin=*/false);
+  return writeArchive(output, members, SymtabWritingMode::NormalSymtab, object::Archive::K_GNU,
+                      /*Deterministic=*/true, /*Thin=*/false);
 }
 
 } // namespace quern::emit

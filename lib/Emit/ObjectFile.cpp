@@ -111,9 +111,8 @@ Expected<Bytes> compileModule(Module &module, const target::TargetInfo &info,
   std::string errors;
   module.getContext().setDiagnosticHandler(std::make_unique<CollectErrors>(errors));
   setAttributes(module, info, **machine);
-  internalizeModule(module, [&](const GlobalValue &value) {
-    return is_contained(exported, value.getName());
-  });
+  internalizeModule(
+      module, [&](const GlobalValue &value) { return is_contained(exported, value.getName()); });
   raw_string_ostream verifierText(errors);
   if (verifyModule(module, &verifierText))
     return createStringError("target '" + info.name + "': generated IR is invalid: " + errors);
@@ -125,8 +124,8 @@ Expected<Bytes> compileModule(Module &module, const target::TargetInfo &info,
     module.print(os, nullptr);
   } else {
     legacy::PassManager passes;
-    auto type = kind == CodeKind::Object ? CodeGenFileType::ObjectFile
-                                         : CodeGenFileType::AssemblyFile;
+    auto type =
+        kind == CodeKind::Object ? CodeGenFileType::ObjectFile : CodeGenFileType::AssemblyFile;
     if ((*machine)->addPassesToEmitFile(passes, os, nullptr, type))
       return createStringError("target '" + info.name + "' cannot write this kind of file");
     passes.run(module);

@@ -36,7 +36,7 @@ void PayloadWriter::endSection() {
 uint64_t PayloadWriter::position() const { return os.tell() - footer.sections[*current].offset; }
 
 void PayloadWriter::write(ArrayRef<uint8_t> bytes) {
-  (*current == runtime::Weights ? weights : contents).update(bytes.data(), bytes.size());
+  (*current == runtime::WeightSection ? weights : contents).update(bytes.data(), bytes.size());
   os << toStringRef(bytes);
 }
 

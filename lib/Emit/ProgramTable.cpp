@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Emit/ProgramTable.h"
 #include "quern/Runtime/Program.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/DerivedTypes.h"
 #include "llvm/IR/IRBuilder.h"
@@ -35,8 +36,8 @@ std::unique_ptr<Module> buildProgramTable(LLVMContext &context, const ProgramTab
   auto int64 = [&](uint64_t v) -> Constant * { return ConstantInt::get(i64, v); };
   auto text = [&](StringRef s) -> Constant * {
     Constant *data = ConstantDataArray::getString(context, s);
-    auto *global = new GlobalVariable(*module, data->getType(), true,
-                                      GlobalValue::PrivateLinkage, data, "text");
+    auto *global = new GlobalVariable(*module, data->getType(), true, GlobalValue::PrivateLinkage,
+                                      data, "text");
     global->setUnnamedAddr(GlobalValue::UnnamedAddr::Global);
     return global;
   };
@@ -50,8 +51,7 @@ std::unique_ptr<Module> buildProgramTable(LLVMContext &context, const ProgramTab
   auto *targetType = StructType::get(context, {ptr, ptr, ptr});
   SmallVector<Constant *> targets;
   for (const ProgramTable::Target &t : table.targets) {
-    auto *forward =
-        cast<Constant>(module->getOrInsertFunction(t.forward, forwardType).getCallee());
+    auto *forward = cast<Constant>(module->getOrInsertFunction(t.forward, forwardType).getCallee());
     targets.push_back(ConstantStruct::get(targetType, {text(t.name), text(t.features), forward}));
   }
   auto *weightType = StructType::get(context, {ptr, i64, i64});
@@ -60,11 +60,20 @@ std::unique_ptr<Module> buildProgramTable(LLVMContext &context, const ProgramTab
     weights.push_back(
         ConstantStruct::get(weightType, {text(w.name), int64(w.offset), int64(w.size)}));
 
-  Constant *fields[] = {
-      int32(QUERN_ABI_VERSION), int32(targets.size()), array(targetType, targets, "targets"),
-      int32(weights.size()), /*padding*/ int32(0), array(weightType, weights, "weights"),
-      int32(table.vocabSize), int32(table.width), int32(table.context), int32(table.maxTokens),
-      int64(table.cacheBytes), int64(table.scratchBytes), int32(table.maxThreads), int32(0)};
+  Constant *fields[] = {int32(QUERN_ABI_VERSION),
+                        int32(targets.size()),
+                        array(targetType, targets, "targets"),
+                        int32(weights.size()),
+                        /*padding*/ int32(0),
+                        array(weightType, weights, "weights"),
+                        int32(table.vocabSize),
+                        int32(table.width),
+                        int32(table.context),
+                        int32(table.maxTokens),
+                        int64(table.cacheBytes),
+                        int64(table.scratchBytes),
+                        int32(table.maxThreads),
+                        int32(0)};
   Constant *program = ConstantStruct::getAnon(context, fields);
   new GlobalVariable(*module, program->getType(), true, GlobalValue::ExternalLinkage, program,
                      "quern_program_v1");

@@ -66,7 +66,7 @@ Status Engine::create(const EngineOptions &options, std::unique_ptr<Engine> &out
   if (options.hugePages)
     if (Status s = e->data.useHugePages(); s.failed())
       return s;
-  std::span<const uint8_t> section = e->data.section(Weights);
+  std::span<const uint8_t> section = e->data.section(WeightSection);
   for (uint32_t i = 0; i < p.weight_count; ++i) {
     const quern_weight &w = p.weights[i];
     if (w.offset % 64 != 0 || w.offset > section.size() || w.size > section.size() - w.offset)

@@ -84,10 +84,10 @@ Status Payload::open(const std::string &path, const std::string &weightsPath, Pa
   PayloadFooter footer;
   if (Status s = mapFile(path, p.image, footer); s.failed())
     return s;
-  for (unsigned i = 0; i < SectionCount; ++i)
+  for (unsigned i = 0; i < PayloadSectionCount; ++i)
     p.sections[i] = {p.image.data + footer.sections[i].offset, footer.sections[i].size};
   Hash64 contents;
-  for (PayloadSection kind : {TokenizerData, ChatData, Metadata})
+  for (PayloadSection kind : {TokenizerSection, ChatSection, MetadataSection})
     contents.update(p.sections[kind].data(), p.sections[kind].size());
   if (contents.finish() != footer.contentsHash)
     return fileError(path, "the payload is damaged (its contents do not match their hash)");
@@ -111,8 +111,8 @@ Status Payload::open(const std::string &path, const std::string &weightsPath, Pa
     if (beside.weightsHash != footer.weightsHash)
       return fileError(p.weightsName, "holds other weights than the ones this program was "
                                       "compiled with");
-    p.sections[Weights] = {p.weightsImage.data + beside.sections[Weights].offset,
-                           beside.sections[Weights].size};
+    p.sections[WeightSection] = {p.weightsImage.data + beside.sections[WeightSection].offset,
+                                 beside.sections[WeightSection].size};
   }
   out = std::move(p);
   return {};
@@ -120,7 +120,7 @@ Status Payload::open(const std::string &path, const std::string &weightsPath, Pa
 
 Status Payload::useHugePages() {
   constexpr uint64_t page = uint64_t(2) << 20;
-  std::span<const uint8_t> from = sections[Weights];
+  std::span<const uint8_t> from = sections[WeightSection];
   if (from.empty() || hugeImage.data)
     return {};
   uint64_t size = (from.size() + page - 1) / page * page;
@@ -145,13 +145,13 @@ Status Payload::useHugePages() {
   hugeImage = {static_cast<uint8_t *>(data), size};
   std::memcpy(hugeImage.data, from.data(), from.size());
   mprotect(hugeImage.data, size, PROT_READ);
-  sections[Weights] = {hugeImage.data, from.size()};
+  sections[WeightSection] = {hugeImage.data, from.size()};
   return {};
 }
 
 Status Payload::verifyWeights() const {
   Hash64 hash;
-  hash.update(sections[Weights].data(), sections[Weights].size());
+  hash.update(sections[WeightSection].data(), sections[WeightSection].size());
   if (hash.finish() != identity)
     return fileError(weightsName, "the weights are damaged (they do not match their hash)");
   return {};

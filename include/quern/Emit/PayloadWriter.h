@@ -11,6 +11,7 @@
 #include "quern/Runtime/Hash.h"
 #include "quern/Runtime/Payload.h"
 #include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace quern::emit {
 
@@ -23,6 +24,7 @@ public:
 
   /// Sections are begun in the order of their numbers; those left out are empty.
   void begin(runtime::PayloadSection kind);
+  llvm::raw_ostream &stream() { return os; }
   void write(llvm::ArrayRef<uint8_t> bytes);
   void write(llvm::StringRef text) { write(llvm::arrayRefFromStringRef(text)); }
   /// Bytes written to the current section.

@@ -21,7 +21,13 @@
 
 namespace quern::runtime {
 
-enum PayloadSection : uint32_t { Weights, TokenizerData, ChatData, Metadata, SectionCount };
+enum PayloadSection : uint32_t {
+  WeightSection,
+  TokenizerSection,
+  ChatSection,
+  MetadataSection,
+  PayloadSectionCount
+};
 
 inline constexpr char payloadMagic[8] = {'Q', 'U', 'E', 'R', 'N', 'P', 'K', '1'};
 inline constexpr uint32_t payloadVersion = 1;
@@ -34,12 +40,12 @@ struct PayloadFooter {
   uint64_t fileSize; ///< of the whole file, this footer included
   struct {
     uint64_t offset, size; ///< absolute; offset a multiple of payloadAlignment
-  } sections[SectionCount];
+  } sections[PayloadSectionCount];
   uint64_t weightsHash;  ///< Hash64 of the weights section, wherever it lies
   uint64_t contentsHash; ///< Hash64 of the tokenizer, chat and metadata sections, in order
   uint64_t footerHash;   ///< Hash64 of all fields above
 };
-static_assert(sizeof(PayloadFooter) == 24 + 16 * SectionCount + 24, "no padding");
+static_assert(sizeof(PayloadFooter) == 24 + 16 * PayloadSectionCount + 24, "no padding");
 
 inline constexpr uint32_t payloadWeightsBeside = 1;
 
@@ -60,7 +66,7 @@ public:
 
   std::span<const uint8_t> section(PayloadSection kind) const { return sections[kind]; }
   std::string_view metadata() const {
-    auto s = section(Metadata);
+    auto s = section(MetadataSection);
     return {reinterpret_cast<const char *>(s.data()), s.size()};
   }
   uint64_t weightsHash() const { return identity; }
@@ -82,7 +88,7 @@ private:
   static Status mapFile(const std::string &path, Mapping &map, PayloadFooter &footer);
 
   Mapping image, weightsImage, hugeImage;
-  std::span<const uint8_t> sections[SectionCount];
+  std::span<const uint8_t> sections[PayloadSectionCount];
   uint64_t identity = 0;
   std::string weightsName;
 };

@@ -73,10 +73,10 @@ typedef struct quern_info {
   int32_t max_tokens;    /* tokens processed in one go; longer prefills are cut up */
   int32_t max_sequences; /* slots */
   int32_t threads;
-  int32_t bos;           /* id, or -1 */
-  int32_t eos;           /* id that ends a text or turn, or -1 */
-  const char *target;    /* CPU target in use */
-  const char *metadata;  /* JSON: name, architecture, tensors; see docs/Runtime.md */
+  int32_t bos;          /* id, or -1 */
+  int32_t eos;          /* id that ends a text or turn, or -1 */
+  const char *target;   /* CPU target in use */
+  const char *metadata; /* JSON: name, architecture, tensors; see docs/Runtime.md */
 } quern_info;
 /* Strings live as long as the model. */
 QUERN_API quern_status quern_model_info(const quern_model *model, quern_info *info);
@@ -87,8 +87,8 @@ QUERN_API quern_status quern_model_info(const quern_model *model, quern_info *in
  * also when the buffer is too small. Non-zero `special`: the text of special tokens
  * becomes those tokens, and a BOS is put in front where the model asks for one. */
 QUERN_API quern_status quern_tokenize(const quern_model *model, const char *text, size_t size,
-                                      int32_t special, int32_t *ids, size_t capacity,
-                                      size_t *count, quern_error *error);
+                                      int32_t special, int32_t *ids, size_t capacity, size_t *count,
+                                      quern_error *error);
 
 /* The bytes of one token (not NUL-terminated; perhaps a part of a UTF-8 character). */
 QUERN_API quern_status quern_token_text(const quern_model *model, int32_t id, char *buffer,
@@ -140,10 +140,10 @@ QUERN_API quern_status quern_restore(quern_model *model, int32_t sequence, const
 
 /* Called, on the caller's thread, for each row of logits before it is handed out: `position`
  * is that of the token the row follows. It may change the row in place (bans, biases). */
-typedef void (*quern_logits_callback)(void *user, int32_t sequence, int32_t position,
-                                      float *logits, int32_t vocab_size);
-QUERN_API quern_status quern_set_logits_callback(quern_model *model,
-                                                 quern_logits_callback callback, void *user);
+typedef void (*quern_logits_callback)(void *user, int32_t sequence, int32_t position, float *logits,
+                                      int32_t vocab_size);
+QUERN_API quern_status quern_set_logits_callback(quern_model *model, quern_logits_callback callback,
+                                                 void *user);
 
 #ifdef __cplusplus
 }
