@@ -1,7 +1,7 @@
 //===- ModelConfig.h - Hyper-parameters, normalised -------------*- C++ -*-===//
 //
 // The same few numbers whether they came from GGUF metadata or config.json.
-// An architecture (lib/Import/Architectures) reads only this.
+// An architecture (lib/Architectures) reads only this.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_IMPORT_MODELCONFIG_H
@@ -16,11 +16,20 @@ namespace quern::import {
 
 struct RopeConfig {
   double theta = 10000;
-  int64_t dims = 0;             ///< rotated dimensions of a head
-  bool interleaved = false;     ///< pairs (2i, 2i+1) as GGUF llama stores them; else (i, i + dims/2)
-  /// Final per-pair frequencies [dims/2] (linear, llama3, yarn and longrope scaling already applied).
+  int64_t dims = 0;         ///< rotated dimensions of a head (the first ones)
+  bool interleaved = false; ///< pairs (2i, 2i+1) as GGUF llama stores them; else (i, i + dims/2)
+  /// Final per-pair frequencies [dims/2] (linear, llama3, yarn and longrope scaling already
+  /// applied).
   std::vector<float> frequencies;
-  float attentionFactor = 1;    ///< multiplies cos and sin (yarn, longrope)
+  float attentionFactor = 1; ///< multiplies cos and sin (yarn, longrope)
+  /// longrope: the frequencies for contexts longer than `originalContext`; else empty.
+  std::vector<float> longFrequencies;
+  int64_t originalContext = 0;
+
+  /// The frequencies of a program whose context is `context` tokens.
+  const std::vector<float> &forContext(int64_t context) const {
+    return !longFrequencies.empty() && context > originalContext ? longFrequencies : frequencies;
+  }
 };
 
 struct ModelConfig {
@@ -30,22 +39,34 @@ struct ModelConfig {
   int64_t vocab = 0, context = 0;
   double normEps = 1e-5;
   RopeConfig rope;
-  RopeConfig localRope;          ///< gemma3: the local layers' rope
-  int64_t slidingWindow = 0;     ///< 0: none
-  int64_t slidingPattern = 0;    ///< every n-th layer is global (gemma3: 6)
-  double attentionScale = 0;     ///< multiplies q.k
+  RopeConfig localRope; ///< gemma3: the local layers' rope
+  /// A token sees itself and slidingWindow - 1 tokens before it in the layers that slide; 0: all
+  /// see all.
+  int64_t slidingWindow = 0;
+  /// Layer i sees everything if (i + 1) % slidingPattern == 0 (gemma3: 6); 0: every layer slides.
+  int64_t slidingPattern = 0;
+  double attentionScale = 0; ///< multiplies q.k
   double embeddingScale = 1;
-  double finalSoftcap = 0, attentionSoftcap = 0;
+  double finalSoftcap = 0, attentionSoftcap = 0; ///< 0: none
   bool tiedEmbedding = false;
-  bool attentionBias = false;
+  bool attentionBias = false; ///< q, k and v have biases
   bool qkNorm = false;
-  bool normUnitOffset = false;   ///< stored gain g means 1 + g
-  std::string activation;        ///< `silu`, `gelu_tanh`, `gelu`
+  bool normUnitOffset = false; ///< stored gain g means 1 + g
+  std::string activation;      ///< `silu`, `gelu_tanh`, `gelu`
   int64_t experts = 0, expertsUsed = 0, expertFeedForward = 0;
   bool normalizeExpertWeights = false;
+
+  /// Whether layer `i` sees only the sliding window.
+  bool isLocal(int64_t layer) const {
+    return slidingWindow > 0 && (slidingPattern == 0 || (layer + 1) % slidingPattern != 0);
+  }
 };
 
-/// Reads and checks the hyper-parameters of an opened model.
+/// The architectures readConfig knows, by their names here.
+llvm::ArrayRef<llvm::StringLiteral> knownArchitectures();
+
+/// Reads and checks the hyper-parameters of an opened model. An unknown architecture is an error
+/// that lists the known ones.
 llvm::Expected<ModelConfig> readConfig(const ModelFile &model);
 
 } // namespace quern::import
