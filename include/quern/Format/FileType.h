@@ -12,6 +12,8 @@
 
 namespace quern::format {
 
+struct BlockLayout; ///< Where each bit of a block lies; private to the implementation.
+
 /// One tensor type of GGUF.
 struct FileType {
   llvm::StringRef name;   ///< `Q4_K`
@@ -19,6 +21,7 @@ struct FileType {
   unsigned blockElements; ///< a row is a whole number of blocks
   unsigned blockBytes;
   Spec spec;
+  const BlockLayout *layout;
 
   /// Bytes of a row of `cols` elements; an error if cols is not a multiple of blockElements.
   llvm::Expected<uint64_t> rowBytes(int64_t cols) const;

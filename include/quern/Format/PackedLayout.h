@@ -45,15 +45,15 @@ public:
 
 /// Where one plane of an integer lies and which of its bits it holds.
 struct BitPlane {
-  unsigned width;  ///< 1, 2, 4 or 8; 16 and 32 for wide numbers, stored whole
-  unsigned shift;  ///< position of its bits in the integer
-  int64_t offset;  ///< bytes: codes: from the step's start; levels: from the chunk's (panel's) start
+  unsigned width; ///< 1, 2, 4 or 8; 16 and 32 for wide numbers, stored whole
+  unsigned shift; ///< position of its bits in the integer
+  int64_t offset; ///< bytes: codes: from the step's start; levels: from the chunk's (panel's) start
 };
 
 /// A level as packed.
 struct PackedLevel {
   LevelRole role;
-  unsigned index;         ///< into the Spec's list
+  unsigned index; ///< into the Spec's list
   Level level;
   int64_t groupColumns;   ///< columns that share a number; 0: the whole row, kept in the header
   int64_t groupsPerChunk; ///< 1 in the header
@@ -62,11 +62,11 @@ struct PackedLevel {
 
 /// How codes are kept.
 enum class CodeStorage : uint8_t {
-  Planes,   ///< at most 8 bits: quads in bit planes
-  Pairs16,  ///< bf16: [k / 2][16 lanes][2]
-  Words16,  ///< f16: [k][16 lanes]
-  Words32,  ///< f32: [k][16 lanes]
-  Indices,  ///< table entries of several columns: [k / dim] indices in planes, one lane a byte
+  Planes,  ///< at most 8 bits: quads in bit planes
+  Pairs16, ///< bf16: [k / 2][16 lanes][2]
+  Words16, ///< f16: [k][16 lanes]
+  Words32, ///< f32: [k][16 lanes]
+  Indices, ///< table entries of several columns: [k / dim] indices in planes, one lane a byte
 };
 
 /// The layout of one matrix of a Base format.
@@ -94,8 +94,8 @@ public:
   int64_t stepBytes = 0;  ///< of codes
   int64_t levelBytes = 0; ///< of levels at a chunk's start
   int64_t headerBytes = 0;
-  int64_t chunkBytes = 0; ///< levelBytes + chunk / step * stepBytes
-  int64_t panelBytes = 0; ///< a multiple of 64
+  int64_t chunkBytes = 0;                ///< levelBytes + chunk / step * stepBytes
+  int64_t panelBytes = 0;                ///< a multiple of 64
   llvm::SmallVector<BitPlane, 4> planes; ///< of codes
   llvm::SmallVector<PackedLevel, 4> levels;
 };
