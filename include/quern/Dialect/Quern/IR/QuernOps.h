@@ -1,0 +1,23 @@
+//===- QuernOps.h - The ops of a decoder ------------------------*- C++ -*-===//
+//
+// Declares the model-level ops. Include this to build or match them.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_DIALECT_QUERN_IR_QUERNOPS_H
+#define QUERN_DIALECT_QUERN_IR_QUERNOPS_H
+
+#include "quern/Dialect/Quern/IR/QuernTypes.h"
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "quern/Dialect/Quern/IR/QuernInterfaces.h.inc"
+
+#define GET_OP_CLASSES
+#include "quern/Dialect/Quern/IR/QuernOps.h.inc"
+
+#endif // QUERN_DIALECT_QUERN_IR_QUERNOPS_H

@@ -1,0 +1,19 @@
+//===- Register.cpp - Every dialect and pass in one place -----------------===//
+//
+// The dialects of all phases, Quern's passes, and the upstream ones its pipelines use.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Pipeline/Register.h"
+#include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+void quern::registerDialects(DialectRegistry &registry) {
+  registry.insert<QuernDialect, arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
+                  memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
+}
+
+void quern::registerPasses() {
+  mlir::registerTransformsPasses();
+}
