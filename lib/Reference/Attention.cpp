@@ -32,31 +32,38 @@ void quern::reference::roundToCache(CacheFormat format, std::span<float> x) {
 KvCache::KvCache(CacheFormat format, int64_t sequences, int64_t context, int64_t kvHeads,
                  int64_t headDim)
     : format(format), sequences(sequences), context(context), kvHeads(kvHeads), headDim(headDim),
-      keys(sequences * context * kvHeads * headDim), values(keys.size()) {}
-
-int64_t KvCache::index(int32_t sequence, int32_t position, int64_t head) const {
-  assert(sequence >= 0 && sequence < sequences && position >= 0 && position < context);
-  return ((int64_t(sequence) * context + position) * kvHeads + head) * headDim;
-}
+      keys(sequences), values(sequences) {}
 
 void KvCache::store(int32_t sequence, int32_t position, std::span<const float> key,
                     std::span<const float> value) {
-  assert(int64_t(key.size()) == kvHeads * headDim && value.size() == key.size());
-  int64_t at = index(sequence, position, 0);
-  std::copy(key.begin(), key.end(), keys.begin() + at);
-  std::copy(value.begin(), value.end(), values.begin() + at);
-  for (int64_t head = 0; head < kvHeads; ++head) {
-    roundToCache(format, std::span(keys).subspan(at + head * headDim, headDim));
-    roundToCache(format, std::span(values).subspan(at + head * headDim, headDim));
-  }
+  size_t row = kvHeads * headDim, at = row * position;
+  assert(sequence >= 0 && sequence < sequences && position >= 0 && position < context);
+  assert(key.size() == row && value.size() == row);
+  auto write = [&](std::vector<float> &store, std::span<const float> x) {
+    if (store.size() < at + row)
+      store.resize(at + row);
+    std::copy(x.begin(), x.end(), store.begin() + at);
+    for (int64_t head = 0; head < kvHeads; ++head)
+      roundToCache(format, std::span(store).subspan(at + head * headDim, headDim));
+  };
+  write(keys[sequence], key);
+  write(values[sequence], value);
+}
+
+std::span<const float> KvCache::find(const std::vector<std::vector<float>> &store, int32_t sequence,
+                                     int32_t position, int64_t head) const {
+  assert(sequence >= 0 && sequence < sequences && head >= 0 && head < kvHeads);
+  size_t at = (position * kvHeads + head) * headDim;
+  assert(position >= 0 && at + headDim <= store[sequence].size());
+  return std::span(store[sequence]).subspan(at, headDim);
 }
 
 std::span<const float> KvCache::key(int32_t sequence, int32_t position, int64_t head) const {
-  return std::span(keys).subspan(index(sequence, position, head), headDim);
+  return find(keys, sequence, position, head);
 }
 
 std::span<const float> KvCache::value(int32_t sequence, int32_t position, int64_t head) const {
-  return std::span(values).subspan(index(sequence, position, head), headDim);
+  return find(values, sequence, position, head);
 }
 
 /// One head of one token.

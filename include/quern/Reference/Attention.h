@@ -27,7 +27,8 @@ enum class CacheFormat : uint8_t {
 /// Rounds `x`, one head's key or value, as the cache stores it.
 void roundToCache(CacheFormat format, std::span<float> x);
 
-/// One layer's keys and values: [sequences][context][kvHeads * headDim], as rounded.
+/// One layer's keys and values, as rounded: for each sequence [context][kvHeads * headDim]. Memory
+/// grows with the positions stored, not with the context.
 class KvCache {
 public:
   KvCache(CacheFormat format, int64_t sequences, int64_t context, int64_t kvHeads, int64_t headDim);
@@ -37,12 +38,13 @@ public:
   std::span<const float> key(int32_t sequence, int32_t position, int64_t head) const;
   std::span<const float> value(int32_t sequence, int32_t position, int64_t head) const;
 
-  const CacheFormat format;
-  const int64_t sequences, context, kvHeads, headDim;
+  CacheFormat format;
+  int64_t sequences, context, kvHeads, headDim;
 
 private:
-  int64_t index(int32_t sequence, int32_t position, int64_t head) const;
-  std::vector<float> keys, values;
+  std::span<const float> find(const std::vector<std::vector<float>> &store, int32_t sequence,
+                              int32_t position, int64_t head) const;
+  std::vector<std::vector<float>> keys, values; ///< by sequence
 };
 
 struct AttentionShape {

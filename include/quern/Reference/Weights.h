@@ -1,0 +1,20 @@
+//===- Weights.h - The values of a stored weight ----------------*- C++ -*-===//
+//
+// Reads the components of a `quern.weight` from their files and decodes them to f32.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_REFERENCE_WEIGHTS_H
+#define QUERN_REFERENCE_WEIGHTS_H
+
+#include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "llvm/Support/Error.h"
+
+namespace quern::reference {
+
+/// All values of a weight that is not a view, row-major. Errors name the weight, and the file where
+/// it is at fault. Not for packed panels, which only kernels read.
+llvm::Expected<std::vector<float>> decodeWeight(WeightOp weight);
+
+} // namespace quern::reference
+
+#endif // QUERN_REFERENCE_WEIGHTS_H
