@@ -9,7 +9,7 @@
 #include "TokenizerUnicode.h"
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <tuple>
 #include <unordered_map>
 
 namespace quern::runtime {
@@ -237,12 +237,17 @@ bool Builder::writeAdded() {
   for (AddedToken &t : sorted)
     if (t.normalized && unicode::validPrefix(t.text) == t.text.size())
       t.text = impl.normalize(t.text, state);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const AddedToken &a, const AddedToken &b) {
-    return a.normalized != b.normalized ? b.normalized : a.text < b.text;
+  std::vector<size_t> order(sorted.size());
+  for (size_t i = 0; i < order.size(); ++i)
+    order[i] = i;
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return std::tie(sorted[a].normalized, sorted[a].text, a) <
+           std::tie(sorted[b].normalized, sorted[b].text, b);
   });
   std::vector<AddedEntry> entries;
   std::string all;
-  for (const AddedToken &t : sorted) {
+  for (size_t i : order) {
+    const AddedToken &t = sorted[i];
     if (t.text.empty())
       continue;
     if (t.id < 0 || size_t(t.id) >= data.tokens.size())

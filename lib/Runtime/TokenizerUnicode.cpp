@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "TokenizerUnicode.h"
 #include <algorithm>
+#include <tuple>
 #include <vector>
 
 namespace quern::runtime::unicode {
@@ -129,6 +130,7 @@ std::string normalize(std::string_view text, Form form) {
     i += n;
   }
   // Canonical order: runs of combining characters, sorted by class, ties kept.
+  std::vector<std::tuple<uint8_t, size_t, uint32_t>> run;
   for (size_t i = 0; i < points.size();) {
     if (!combiningClass(points[i])) {
       ++i;
@@ -137,8 +139,12 @@ std::string normalize(std::string_view text, Form form) {
     size_t end = i + 1;
     while (end < points.size() && combiningClass(points[end]))
       ++end;
-    std::stable_sort(points.begin() + i, points.begin() + end,
-                     [](uint32_t a, uint32_t b) { return combiningClass(a) < combiningClass(b); });
+    run.clear();
+    for (size_t k = i; k < end; ++k)
+      run.push_back({combiningClass(points[k]), k, points[k]});
+    std::sort(run.begin(), run.end());
+    for (size_t k = i; k < end; ++k)
+      points[k] = std::get<2>(run[k - i]);
     i = end;
   }
   if (form == Form::NFC || form == Form::NFKC)
