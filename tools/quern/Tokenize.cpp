@@ -19,9 +19,9 @@ const char help[] =
     "usage: quern tokenize MODEL [TEXT | -] [options]\n\n"
     "Prints the token ids of TEXT (`-` or nothing: of standard input). MODEL is a GGUF file (a\n"
     "vocabulary is enough), a Hugging Face directory, or a tokenizer.json.\n\n"
-    "  --special        recognise special tokens in the text\n"
+    "  --plain          take the text of special tokens as ordinary text\n"
     "  --add-special    put BOS and EOS around it as the model asks\n"
-    "  --lines          tokenize each line of the input on its own\n"
+    "  --strings        the input holds a JSON string on each line; print the ids of each\n"
     "  --decode         the other way: the input is ids, the output their text\n"
     "  --json           an object with `ids` and `pieces`\n";
 
@@ -39,21 +39,21 @@ Expected<quern::runtime::TokenizerData> read(StringRef path) {
 
 int quern::tool::tokenize(int argc, char **argv) {
   SmallVector<StringRef> words;
-  bool special = false, around = false, asJson = false, lines = false, decode = false;
+  bool special = true, around = false, asJson = false, strings = false, decode = false;
   for (int i = 1; i < argc; ++i) {
     StringRef a = argv[i];
     if (a == "--help" || a == "-h") {
       outs() << help;
       return Success;
     }
-    if (a == "--special")
-      special = true;
+    if (a == "--plain")
+      special = false;
     else if (a == "--add-special")
       around = true;
     else if (a == "--json")
       asJson = true;
-    else if (a == "--lines")
-      lines = true;
+    else if (a == "--strings")
+      strings = true;
     else if (a == "--decode")
       decode = true;
     else if (a.starts_with("--") && a != "--") {
@@ -124,12 +124,19 @@ int quern::tool::tokenize(int argc, char **argv) {
     }
     return error.empty();
   };
-  if (!lines)
+  if (!strings)
     return print(text) ? Success : fail(createStringError(words[0] + ": " + error));
   SmallVector<StringRef> all;
   StringRef(text).rtrim('\n').split(all, '\n');
-  for (StringRef line : all)
-    if (!print(line))
+  for (size_t i = 0; i < all.size(); ++i) {
+    Expected<json::Value> line = json::parse(all[i]);
+    if (!line || !line->getAsString()) {
+      if (!line)
+        consumeError(line.takeError());
+      return fail(createStringError("line " + Twine(i + 1) + " of the input is no JSON string"));
+    }
+    if (!print(*line->getAsString()))
       return fail(createStringError(words[0] + ": " + error));
+  }
   return Success;
 }
