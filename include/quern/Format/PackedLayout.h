@@ -13,13 +13,14 @@
 // width w holds 8 / w quads in 64 bytes, quad j in bits [j w, (j + 1) w) of each byte. Level
 // numbers below 8 bits are stored in the same planes with one lane a byte. A step is the number of
 // columns that the kernels process at once; it is a multiple of every plane's unit and
-// divides every larger group. Signed codes are stored biased (c + 2^(B-1)).
+// divides every larger group. Signed codes, and signed level numbers below 8 bits, are stored
+// biased (c + 2^(B-1)).
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_FORMAT_PACKEDLAYOUT_H
 #define QUERN_FORMAT_PACKEDLAYOUT_H
 
-#include "quern/Format/Spec.h"
+#include "quern/Format/Components.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/Error.h"
@@ -28,20 +29,6 @@ namespace quern::format {
 
 /// Which list of Spec a level belongs to.
 enum class LevelRole : uint8_t { Scale, Offset, Zero };
-
-/// The stored integers of a matrix by row, whatever their layout in a file. Floats are given
-/// as their bits, signed integers in two's complement of their width.
-class RawRows {
-public:
-  virtual ~RawRows() = default;
-  /// The row's code indices, ceil(K / valuesPerIndex) of them.
-  virtual llvm::Error codes(int64_t row, llvm::MutableArrayRef<uint32_t> out) const = 0;
-  /// The row's parameters of one level: ceil(K / tile.cols) of them, or 1 if tile.cols is 0.
-  virtual llvm::Error level(LevelRole role, unsigned index, int64_t row,
-                            llvm::MutableArrayRef<uint32_t> out) const = 0;
-  /// The entries of a learned table (code.table.entries empty).
-  virtual llvm::ArrayRef<float> table() const { return {}; }
-};
 
 /// Where one plane of an integer lies and which of its bits it holds.
 struct BitPlane {
@@ -82,9 +69,27 @@ public:
   /// The smallest pieces of work that threads share: panels.
   int64_t workUnits() const { return panels(); }
 
-  /// Writes panel `panel` (panelBytes bytes; rows beyond N and columns beyond K are zero).
-  llvm::Error packPanel(const RawRows &rows, int64_t panel,
+  /// Writes panel `panel` (panelBytes bytes) from the rows that `rows` holds, which must include
+  /// the panel's. Rows beyond N and columns beyond K are zero.
+  llvm::Error packPanel(const Components &rows, int64_t panel,
                         llvm::MutableArrayRef<uint8_t> out) const;
+
+  /// Planes of a step cut off after `columns` columns (a multiple of 32): offsets change, as a
+  /// row's last step stores no more than it needs. Returns the bytes used.
+  int64_t stepPlanes(int64_t columns, llvm::SmallVectorImpl<BitPlane> &planes) const;
+
+  /// Whole steps in a row, and the columns (rounded up to 32) of the rest, if any.
+  int64_t fullSteps() const { return k / step; }
+  int64_t tailColumns() const { return (k % step + 31) / 32 * 32; }
+
+  /// Whether the number is kept with its top bit inverted, so that it reads as unsigned.
+  static bool isBiased(const Number &number) {
+    return number.kind == Number::Kind::Signed && number.bits < 8;
+  }
+  bool codesAreBiased() const {
+    return spec.code.kind == Code::Kind::Number &&
+           spec.code.number.kind == Number::Kind::Signed;
+  }
 
   Spec spec;
   int64_t n = 0, k = 0;

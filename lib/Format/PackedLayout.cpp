@@ -1,0 +1,300 @@
+//===- PackedLayout.cpp - Panels of 16 rows from unpacked components ------===//
+//
+// Sizes follow from the format alone; packing writes bit planes lane by lane. See the
+// header for the layout.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Format/PackedLayout.h"
+#include "quern/Format/Number.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Endian.h"
+#include <bit>
+#include <cstring>
+#include <numeric>
+
+using namespace llvm;
+using namespace quern::format;
+
+static constexpr int64_t lanes = PackedLayout::panelRows;
+/// Activations come in groups of 32 columns; steps are whole groups.
+static constexpr int64_t activationGroup = 32;
+/// Kernels unroll a step, and a chunk is the unit of padding: both stay bounded.
+static constexpr int64_t largestStep = 4096, largestChunk = int64_t(1) << 20;
+
+static int64_t roundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/// The planes a number of `bits` bits is split into, offsets still unset.
+static SmallVector<BitPlane, 4> splitBits(unsigned bits) {
+  SmallVector<BitPlane, 4> planes;
+  if (bits >= 8) {
+    planes.push_back({unsigned(std::bit_ceil(bits)), 0, 0});
+    return planes;
+  }
+  unsigned shift = 0;
+  for (unsigned width : {4u, 2u, 1u})
+    if (bits & width) {
+      planes.push_back({width, shift, 0});
+      shift += width;
+    }
+  return planes;
+}
+
+/// An f64 level is kept as f32, to which it decodes anyway.
+static unsigned packedBits(const Number &number) {
+  return number.isFloat(FloatKind::F64) ? 32 : number.bits;
+}
+
+static Error unsupported(const Spec &spec, const Twine &why) {
+  return createStringError("format '" + print(spec) + "' has no packed layout: " + why);
+}
+
+/// Bytes one group of columns takes in a plane of levels, 16 lanes.
+static int64_t levelPlaneBytes(unsigned width, int64_t groups) {
+  return width >= 8 ? groups * lanes * (width / 8) : (groups + 8 / width - 1) / (8 / width) * lanes;
+}
+
+int64_t PackedLayout::stepPlanes(int64_t columns, SmallVectorImpl<BitPlane> &result) const {
+  int64_t offset = 0;
+  SmallVector<BitPlane, 4> placed(planes); // `result` may be `planes` itself
+  for (BitPlane &plane : placed) {
+    plane.offset = offset;
+    switch (storage) {
+    case CodeStorage::Planes:
+      offset += roundUp(columns, 32 / plane.width) * lanes * plane.width / 8;
+      break;
+    case CodeStorage::Indices: {
+      int64_t indices = (columns + spec.code.valuesPerIndex() - 1) / spec.code.valuesPerIndex();
+      offset += levelPlaneBytes(plane.width, indices);
+      break;
+    }
+    case CodeStorage::Pairs16:
+    case CodeStorage::Words16:
+    case CodeStorage::Words32:
+      offset += columns * lanes * plane.width / 8;
+      break;
+    }
+  }
+  result.assign(placed.begin(), placed.end());
+  return offset;
+}
+
+Expected<PackedLayout> PackedLayout::get(const Spec &spec, int64_t n, int64_t k) {
+  if (spec.kind != Spec::Kind::Base)
+    return unsupported(spec, "it is a sum or a split; its terms are packed one by one");
+  if (n <= 0 || k <= 0)
+    return unsupported(spec, "the matrix is empty");
+  PackedLayout l;
+  l.spec = spec;
+  l.n = n;
+  l.k = k;
+  unsigned bits = spec.code.bitsPerIndex();
+  int64_t dim = spec.code.valuesPerIndex();
+  bool isNumber = spec.code.kind == Code::Kind::Number;
+  l.step = activationGroup;
+  if (dim > 1) {
+    if (bits > 32)
+      return unsupported(spec, "an index has more than 32 bits");
+    l.storage = CodeStorage::Indices;
+    // Indices of more than 8 bits are cut into bytes and a rest.
+    for (unsigned shift = 0; shift < bits;) {
+      for (BitPlane plane : splitBits(std::min(bits - shift, 8u))) {
+        plane.shift += shift;
+        l.planes.push_back(plane);
+      }
+      shift += 8;
+    }
+    for (const BitPlane &plane : l.planes)
+      l.step = std::lcm(l.step, dim * (8 / plane.width));
+  } else if (bits <= 8) {
+    l.storage = CodeStorage::Planes;
+    l.planes = splitBits(bits);
+  } else if (isNumber && spec.code.number.isFloat()) {
+    switch (spec.code.number.floatKind) {
+    case FloatKind::BF16:
+      l.storage = CodeStorage::Pairs16;
+      break;
+    case FloatKind::F16:
+      l.storage = CodeStorage::Words16;
+      break;
+    default: // f64 becomes f32, to which it decodes anyway
+      l.storage = CodeStorage::Words32;
+      break;
+    }
+    l.planes.push_back({l.storage == CodeStorage::Words32 ? 32u : 16u, 0, 0});
+  } else {
+    return unsupported(spec, "a code has " + Twine(bits) + " bits");
+  }
+
+  SmallVector<int64_t, 4> groups;
+  auto addLevels = [&](LevelRole role, ArrayRef<Level> list) {
+    for (auto [index, level] : llvm::enumerate(list)) {
+      l.levels.push_back({role, unsigned(index), level, level.tile.cols, 1,
+                          splitBits(packedBits(level.number))});
+      if (level.tile.cols > 0)
+        groups.push_back(level.tile.cols);
+    }
+  };
+  addLevels(LevelRole::Scale, spec.scale);
+  addLevels(LevelRole::Offset, spec.offset);
+  addLevels(LevelRole::Zero, spec.zero);
+  llvm::sort(groups);
+  for (int64_t g : groups) {
+    if (g > largestChunk)
+      return unsupported(spec, "a group of " + Twine(g) + " columns");
+    if (l.step % g != 0 && g % l.step != 0)
+      l.step = std::lcm(l.step, g);
+    if (l.step > largestStep)
+      return unsupported(spec, "groups whose sizes have no small common multiple");
+  }
+  l.chunk = l.step;
+  for (int64_t g : groups) {
+    l.chunk = std::lcm(l.chunk, g);
+    if (l.chunk > largestChunk)
+      return unsupported(spec, "groups whose sizes have no small common multiple");
+  }
+  auto layOutLevels = [&] {
+    l.levelBytes = l.headerBytes = 0;
+    int64_t used = 0; // bits that a perfectly dense layout would take
+    for (PackedLevel &level : l.levels) {
+      level.groupsPerChunk = level.groupColumns ? l.chunk / level.groupColumns : 1;
+      int64_t &offset = level.groupColumns ? l.levelBytes : l.headerBytes;
+      for (BitPlane &plane : level.planes) {
+        plane.offset = offset;
+        offset += levelPlaneBytes(plane.width, level.groupsPerChunk);
+        if (level.groupColumns)
+          used += level.groupsPerChunk * lanes * plane.width;
+      }
+    }
+    return l.levelBytes * 8 == used;
+  };
+  // Small chunks grow until level planes are full and codes start on a cache line.
+  while ((!layOutLevels() || l.levelBytes % 64 != 0) && l.chunk <= 128 && k % (2 * l.chunk) == 0)
+    l.chunk *= 2;
+  layOutLevels();
+
+  l.stepBytes = l.stepPlanes(l.step, l.planes);
+  l.chunkBytes = l.levelBytes + l.chunk / l.step * l.stepBytes;
+  int64_t full = l.fullSteps();
+  int64_t chunks = (k + l.chunk - 1) / l.chunk;
+  SmallVector<BitPlane, 4> scratch;
+  int64_t tail = l.tailColumns() ? l.stepPlanes(l.tailColumns(), scratch) : 0;
+  l.headerBytes = roundUp(l.headerBytes, 64);
+  l.panelBytes = roundUp(l.headerBytes + chunks * l.levelBytes + full * l.stepBytes + tail, 64);
+  return l;
+}
+
+/// Stores the low `plane.width` bits of `value` >> plane.shift of entry `index`, lane `lane`;
+/// `perByte` entries of one plane share a byte, `stride` bytes apart.
+static void putLevel(uint8_t *base, const BitPlane &plane, int64_t index, int64_t lane,
+                     uint32_t value) {
+  uint8_t *at = base + plane.offset;
+  if (plane.width >= 8) {
+    at += (index * lanes + lane) * (plane.width / 8);
+    uint32_t part = value >> plane.shift;
+    if (plane.width == 8)
+      *at = uint8_t(part);
+    else if (plane.width == 16)
+      support::endian::write16le(at, uint16_t(part));
+    else
+      support::endian::write32le(at, part);
+    return;
+  }
+  int64_t perByte = 8 / plane.width;
+  uint32_t part = (value >> plane.shift) & ((1u << plane.width) - 1);
+  at[index / perByte * lanes + lane] |= uint8_t(part << (index % perByte * plane.width));
+}
+
+static void putQuadCode(uint8_t *base, const BitPlane &plane, int64_t column, int64_t lane,
+                        uint32_t value) {
+  int64_t perByte = 8 / plane.width, quad = column / 4;
+  uint32_t part = (value >> plane.shift) & ((1u << plane.width) - 1);
+  base[plane.offset + quad / perByte * 64 + lane * 4 + column % 4] |=
+      uint8_t(part << (quad % perByte * plane.width));
+}
+
+/// The stored pattern of a number: biased if the layout says so, f64 narrowed.
+static uint32_t pattern(const Number &number, uint64_t raw, bool biased) {
+  if (number.isFloat(FloatKind::F64))
+    return std::bit_cast<uint32_t>(decodeNumber(number, raw));
+  uint64_t mask = number.bits >= 32 ? 0xffffffffu : (uint64_t(1) << number.bits) - 1;
+  return uint32_t((raw ^ (biased ? uint64_t(1) << (number.bits - 1) : 0)) & mask);
+}
+
+Error PackedLayout::packPanel(const Components &rows, int64_t panel,
+                              MutableArrayRef<uint8_t> out) const {
+  int64_t first = panel * lanes, count = std::min(lanes, n - first);
+  if (panel < 0 || panel >= panels() || int64_t(out.size()) != panelBytes ||
+      first < rows.firstRow || first + count > rows.firstRow + rows.rows || rows.cols != k)
+    return createStringError("panel " + Twine(panel) + " of a " + Twine(n) + " x " + Twine(k) +
+                             " matrix does not lie in the rows given");
+  std::memset(out.data(), 0, out.size());
+  int64_t stepsPerChunk = chunk / step;
+  auto chunkStart = [&](int64_t c) { return headerBytes + c * chunkBytes; };
+
+  for (const PackedLevel &level : levels) {
+    const Stream &stream = level.role == LevelRole::Scale    ? rows.scale[level.index]
+                           : level.role == LevelRole::Offset ? rows.offset[level.index]
+                                                             : rows.zero[level.index];
+    bool biased = isBiased(level.level.number);
+    int64_t tileRows = level.level.tile.rows;
+    int64_t groups = level.groupColumns ? (k + level.groupColumns - 1) / level.groupColumns : 1;
+    if (stream.cols < groups)
+      return createStringError("a level has " + Twine(stream.cols) + " parameters a row, " +
+                               Twine(groups) + " are needed");
+    for (int64_t lane = 0; lane < count; ++lane) {
+      int64_t row = tileRows ? (first + lane) / tileRows - rows.firstRow / tileRows : 0;
+      for (int64_t g = 0; g < groups; ++g) {
+        uint32_t value = pattern(level.level.number, stream.get(row, g), biased);
+        uint8_t *base = level.groupColumns
+                            ? out.data() + chunkStart(g / level.groupsPerChunk)
+                            : out.data();
+        for (const BitPlane &plane : level.planes)
+          putLevel(base, plane, level.groupColumns ? g % level.groupsPerChunk : 0, lane, value);
+      }
+    }
+  }
+
+  int64_t dim = spec.code.valuesPerIndex(), perRow = (k + dim - 1) / dim;
+  if (rows.codes.cols < perRow)
+    return createStringError("a row has " + Twine(rows.codes.cols) + " codes, " + Twine(perRow) +
+                             " are needed");
+  SmallVector<BitPlane, 4> tailPlanes;
+  stepPlanes(tailColumns(), tailPlanes);
+  bool number = spec.code.kind == Code::Kind::Number;
+  uint32_t zeroCode = codesAreBiased() ? 1u << (spec.code.number.bits - 1) : 0;
+  for (int64_t s = 0; s * step < k; ++s) {
+    bool isTail = s == fullSteps();
+    ArrayRef<BitPlane> stepPlane = isTail ? ArrayRef<BitPlane>(tailPlanes) : planes;
+    uint8_t *base = out.data() + chunkStart(s / stepsPerChunk) + levelBytes +
+                    s % stepsPerChunk * stepBytes;
+    int64_t columns = isTail ? tailColumns() : step;
+    for (int64_t j = 0; j < columns; j += dim) {
+      int64_t column = s * step + j;
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        uint32_t value = zeroCode;
+        if (lane < count && column < k) {
+          uint64_t raw = rows.codes.get(first - rows.firstRow + lane, column / dim);
+          value = number ? pattern(spec.code.number, raw, codesAreBiased()) : uint32_t(raw);
+        }
+        for (const BitPlane &plane : stepPlane)
+          switch (storage) {
+          case CodeStorage::Planes:
+            putQuadCode(base, plane, j, lane, value);
+            break;
+          case CodeStorage::Indices:
+            putLevel(base, plane, j / dim, lane, value);
+            break;
+          case CodeStorage::Pairs16:
+            support::endian::write16le(base + (j / 2 * lanes + lane) * 4 + j % 2 * 2,
+                                       uint16_t(value));
+            break;
+          case CodeStorage::Words16:
+          case CodeStorage::Words32:
+            putLevel(base, plane, j, lane, value);
+            break;
+          }
+      }
+    }
+  }
+  return Error::success();
+}
