@@ -16,8 +16,6 @@ inline int fail(llvm::Error error) {
   return Failure;
 }
 
-int tokenize(int argc, char **argv);
-
 } // namespace quern::tool
 
 #endif

@@ -15,7 +15,6 @@ struct Command {
 };
 // Sorted as a new user meets them.
 const Command commands[] = {
-    {"tokenize", "print the token ids of a text", quern::tool::tokenize},
     {nullptr, nullptr, nullptr},
 };
 

@@ -1,0 +1,252 @@
+//===- LinearEmitter.cpp - Loops over panels, steps and tokens ------------===//
+//
+// One token: each step of a panel is multiplied as it is read. Many tokens: a block of steps
+// is unpacked once into scratch, and blocks of tokens run over it, their sums kept in scratch
+// as well; tokens are taken by superblocks whose activations stay in the second-level cache.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Conversion/LinearEmitter.h"
+#include "LinearStrategy.h"
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::conversion;
+using namespace quern::conversion::detail;
+
+static constexpr int64_t tokensPerSuperblock = 128;
+
+ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
+  ActivationLayout l = {};
+  l.kind = kind;
+  l.k = k;
+  l.paddedK = (k + 31) / 32 * 32;
+  if (kind == Activation::F32) {
+    l.bytes = k * 4;
+    return l;
+  }
+  if (kind == Activation::BF16) {
+    l.bytes = (l.paddedK * 2 + 63) / 64 * 64;
+    return l;
+  }
+  l.scalesOffset = l.paddedK;
+  l.sums32Offset = l.scalesOffset + (kind == Activation::Q8 ? l.paddedK / 8 : 4);
+  l.sums16Offset = l.sums32Offset + l.paddedK / 8;
+  l.sums8Offset = l.sums16Offset + l.paddedK / 4;
+  l.bytes = (l.sums8Offset + l.paddedK / 4 + 63) / 64 * 64;
+  return l;
+}
+
+namespace {
+class Driver {
+public:
+  Driver(VectorCode &v, const LinearDesc &desc, const format::PackedLayout &layout,
+         const LinearOperands &o, Strategy &strategy, WeightReader &weights,
+         const ActivationSource &x)
+      : v(v), desc(desc), layout(layout), o(o), strategy(strategy), weights(weights), x(x) {}
+
+  void emit() {
+    if (desc.maxTokens > 1) {
+      sums = v.scratch(std::min(desc.maxTokens, tokensPerSuperblock) * 16, v.b.getF32Type());
+      strategy.allocate();
+    } else {
+      strategy.allocate();
+    }
+    if (desc.maxTokens == 1)
+      return oneToken();
+    v.ifElse(v.equal(o.tokenCount, v.index(1)), [&] { oneToken(); }, [&] { manyTokens(); });
+  }
+
+private:
+  Parts zeros() { return Parts(v.parts, v.splat(v.floats(), 0.0)); }
+
+  void oneToken() {
+    Value token = v.index(0);
+    v.loop(o.begin, o.end, 1, [&](Value panel) {
+      Parts acc = zeros();
+      if (layout.fullSteps() > 0) {
+        SmallVector<Value> sum =
+            v.loop(v.index(0), v.index(layout.fullSteps()), 1, acc,
+                   [&](Value step, ValueRange carried) {
+                     Parts next = strategy.direct(weights.position(panel, step, false), token,
+                                                  Parts(carried.begin(), carried.end()));
+                     return SmallVector<Value>(next.begin(), next.end());
+                   });
+        acc.assign(sum.begin(), sum.end());
+      }
+      if (layout.tailColumns())
+        acc = strategy.direct(weights.position(panel, v.index(layout.fullSteps()), true), token,
+                              acc);
+      weights.forget();
+      writeOut(panel, [&](Value row) { finishToken(token, token, row, acc); },
+               [&](Value row, Value mask) { finishToken(token, token, row, acc, mask); });
+    });
+  }
+
+  void manyTokens() {
+    v.loop(v.index(0), o.tokenCount, tokensPerSuperblock, [&](Value first) {
+      Value rest = arith::SubIOp::create(v.b, v.loc, o.tokenCount, first);
+      Value count = v.min(rest, v.index(tokensPerSuperblock));
+      v.loop(o.begin, o.end, 1, [&](Value panel) { panelTimesTokens(panel, first, count); });
+    });
+  }
+
+  void panelTimesTokens(Value panel, Value first, Value count) {
+    v.loop(v.index(0), count, 1, [&](Value t) {
+      Parts zero = zeros();
+      storeSums(t, zero);
+    });
+    int64_t full = layout.fullSteps(), perBlock = strategy.stepsPerBlock();
+    if (full > 0)
+      v.loop(v.index(0), v.index(full), perBlock, [&](Value blockStart) {
+        Value left = arith::SubIOp::create(v.b, v.loc, v.index(full), blockStart);
+        Value steps = v.min(left, v.index(perBlock));
+        v.loop(v.index(0), steps, 1, [&](Value slot) {
+          strategy.unpack(weights.position(panel, v.add(blockStart, slot), false), slot);
+        });
+        weights.forget();
+        forTokenBlocks(first, count, [&](ArrayRef<Value> tokens, SmallVector<Parts> acc) {
+          SmallVector<Value> flat;
+          for (Parts &parts : acc)
+            flat.append(parts.begin(), parts.end());
+          flat = v.loop(v.index(0), steps, 1, flat, [&](Value slot, ValueRange carried) {
+            SmallVector<Parts> next(tokens.size());
+            for (auto [i, value] : llvm::enumerate(carried))
+              next[i / v.parts].push_back(value);
+            next = strategy.blocked(slot, weights.extent(false),
+                                    v.mul(v.add(blockStart, slot), layout.step), tokens, next);
+            SmallVector<Value> out;
+            for (Parts &parts : next)
+              out.append(parts.begin(), parts.end());
+            return out;
+          });
+          for (auto [i, value] : llvm::enumerate(flat))
+            acc[i / v.parts][i % v.parts] = value;
+          return acc;
+        });
+      });
+    if (layout.tailColumns()) {
+      Value step = v.index(full), slot = v.index(0);
+      strategy.unpack(weights.position(panel, step, true), slot);
+      weights.forget();
+      forTokenBlocks(first, count, [&](ArrayRef<Value> tokens, SmallVector<Parts> acc) {
+        return strategy.blocked(slot, weights.extent(true), v.index(full * layout.step), tokens,
+                                acc);
+      });
+    }
+    auto finish = [&](Value row, Value mask) {
+      v.loop(v.index(0), count, 1, [&](Value t) {
+        Value token = v.add(first, t);
+        finishToken(token, x.tokenStart(v, token), row, loadSums(t), mask);
+      });
+    };
+    writeOut(panel, [&](Value row) { finish(row, {}); }, finish);
+  }
+
+  /// Runs `body` over blocks of tokens and then over single ones, with their sums loaded from and
+  /// stored to scratch. Tokens are given by where they start in x.
+  void forTokenBlocks(
+      Value first, Value count,
+      llvm::function_ref<SmallVector<Parts>(ArrayRef<Value>, SmallVector<Parts>)> body) {
+    int64_t size = strategy.tokensPerBlock();
+    auto block = [&](Value t, int64_t tokens) {
+      SmallVector<Value> starts;
+      SmallVector<Parts> acc;
+      Value start = x.tokenStart(v, v.add(first, t));
+      int64_t stride = x.layout.kind == Activation::F32 ? x.layout.k : x.layout.bytes;
+      for (int64_t i = 0; i < tokens; ++i) {
+        starts.push_back(v.add(start, i * stride));
+        acc.push_back(loadSums(v.add(t, i)));
+      }
+      acc = body(starts, acc);
+      for (int64_t i = 0; i < tokens; ++i)
+        storeSums(v.add(t, i), acc[i]);
+    };
+    Value whole = v.mul(v.div(count, size), size);
+    v.loop(v.index(0), whole, size, [&](Value t) { block(t, size); });
+    v.loop(whole, count, 1, [&](Value t) { block(t, 1); });
+  }
+
+  Parts loadSums(Value t) {
+    Parts result;
+    for (int64_t part = 0; part < v.parts; ++part)
+      result.push_back(v.load(sums, v.mul(t, 16), part * v.width, v.floats()));
+    return result;
+  }
+  void storeSums(Value t, ArrayRef<Value> parts) {
+    for (auto [part, value] : llvm::enumerate(parts))
+      v.store(value, sums, v.mul(t, 16), part * v.width);
+  }
+
+  /// Chooses between whole panels and a last one with fewer than 16 rows. `partial` gets the
+  /// number of rows present.
+  void writeOut(Value panel, llvm::function_ref<void(Value row)> whole,
+                llvm::function_ref<void(Value row, Value present)> partial) {
+    Value row = v.mul(panel, 16);
+    if (layout.n % 16 == 0)
+      return whole(row);
+    v.ifElse(v.equal(panel, v.index(layout.n / 16)),
+             [&] { partial(row, v.index(layout.n % 16)); }, [&] { whole(row); });
+  }
+
+  Value lanesPresent(Value present, int64_t part) {
+    int64_t here = std::clamp<int64_t>(layout.n % 16 - part * v.width, 0, v.width);
+    return vector::ConstantMaskOp::create(v.b, v.loc, v.vec(v.width, v.b.getI1Type()),
+                                          ArrayRef<int64_t>{here});
+  }
+
+  void finishToken(Value token, Value start, Value row, Parts acc, Value present = {}) {
+    acc = strategy.finish(start, acc);
+    for (int64_t part = 0; part < v.parts; ++part) {
+      Value mask = present ? lanesPresent(present, part) : Value();
+      Value at = v.add(row, part * v.width), value = acc[part];
+      auto read = [&](Value from, ValueRange indices) -> Value {
+        if (!mask)
+          return vector::LoadOp::create(v.b, v.loc, v.floats(), from, indices);
+        return vector::MaskedLoadOp::create(v.b, v.loc, v.floats(), from, indices, mask,
+                                            v.splat(v.floats(), 0.0));
+      };
+      if (desc.bias)
+        value = v.plus(value, read(o.bias, {at}));
+      if (desc.residual)
+        value = v.plus(value, read(o.residual, {token, at}));
+      if (mask)
+        vector::MaskedStoreOp::create(v.b, v.loc, o.out, ValueRange{token, at}, mask, value);
+      else
+        vector::StoreOp::create(v.b, v.loc, value, o.out, ValueRange{token, at});
+    }
+  }
+
+  VectorCode &v;
+  const LinearDesc &desc;
+  const format::PackedLayout &layout;
+  const LinearOperands &o;
+  Strategy &strategy;
+  WeightReader &weights;
+  const ActivationSource &x;
+  Value sums;
+};
+} // namespace
+
+LogicalResult conversion::emitLinear(OpBuilder &builder, Location loc, const LinearDesc &desc,
+                                     const target::TargetInfo &target,
+                                     const LinearOperands &operands) {
+  auto layout = format::PackedLayout::get(desc.weight, desc.n, desc.k);
+  if (!layout)
+    return emitError(loc) << llvm::toString(layout.takeError());
+  VectorCode v(builder, loc, target);
+  WeightReader weights(v, *layout, operands.weight);
+  ActivationSource x = {operands.x, ActivationLayout::get(desc.activation, desc.k)};
+  if (desc.activation == Activation::F32) {
+    // One dimension, as the quantized forms have.
+    auto type = cast<MemRefType>(operands.x.getType());
+    if (type.getRank() == 2) {
+      SmallVector<ReassociationIndices> all = {{0, 1}};
+      x.buffer = memref::CollapseShapeOp::create(builder, loc, operands.x, all);
+    }
+  }
+  std::unique_ptr<Strategy> strategy = makeIntegerStrategy(v, *layout, weights, x);
+  if (!strategy)
+    strategy = makeFloatStrategy(v, *layout, weights, x);
+  Driver(v, desc, *layout, operands, *strategy, weights, x).emit();
+  return success();
+}

@@ -1,0 +1,216 @@
+//===- LinearInteger.cpp - Linear by integer dot products -----------------===//
+//
+// Over a segment of columns where all scales are constant,
+//
+//   sum w x = xs (ws (D - (bias + zero) S) + offset S),  D = sum code q,  S = sum q
+//
+// with q the activations' int8 codes and xs their scale. D, S and the difference are
+// integers below 2^24 (segments are at most 256 columns long), hence exact in f32.
+//
+//===----------------------------------------------------------------------===//
+#include "LinearStrategy.h"
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::conversion;
+using namespace quern::conversion::detail;
+
+namespace {
+/// What a segment's weights contribute besides their codes; null where absent.
+struct SegmentFactors {
+  Parts scale;    ///< ws, code multiplier included
+  Parts minusZero; ///< -(bias + zero)
+  Parts offset;
+};
+
+class IntegerStrategy final : public Strategy {
+public:
+  using Strategy::Strategy;
+
+  int64_t stepsPerBlock() const override { return std::max<int64_t>(1, 512 / layout.step); }
+  int64_t tokensPerBlock() const override { return v.width == 16 ? 8 : 4; }
+
+  void allocate() override {
+    int64_t steps = stepsPerBlock();
+    codes = v.scratch(steps * layout.step * 16, v.b.getI8Type());
+    segmentCount = stepSegments(layout.step).size();
+    factorFloats = segmentCount * 3 * 16;
+    factors = v.scratch(steps * factorFloats, v.b.getF32Type());
+  }
+
+  Parts direct(const StepPosition &at, Value token, Parts acc) override {
+    SmallVector<Parts> accs = {acc};
+    for (Segment segment : stepSegments(at.columns)) {
+      SegmentFactors f = segmentFactors(at, segment);
+      accumulate(segment, at.column, {token}, f, accs, [&](int64_t quad, int64_t part) {
+        return weights.quadOperand(at, quad, part);
+      });
+    }
+    return accs[0];
+  }
+
+  void unpack(const StepPosition &at, Value slot) override {
+    Value codeBase = v.mul(slot, layout.step * 16);
+    for (int64_t quad = 0; quad < at.columns / 4; ++quad)
+      for (int64_t part = 0; part < v.parts; ++part)
+        v.store(weights.quadOperand(at, quad, part), codes, codeBase,
+                quad * 64 + part * v.width * 4);
+    Value factorBase = v.mul(slot, factorFloats);
+    for (auto [i, segment] : llvm::enumerate(stepSegments(at.columns))) {
+      SegmentFactors f = segmentFactors(at, segment);
+      auto put = [&](const Parts &values, int64_t which) {
+        for (auto [part, value] : llvm::enumerate(values))
+          v.store(value, factors, factorBase, (i * 3 + which) * 16 + part * v.width);
+      };
+      put(f.scale, 0);
+      put(f.minusZero, 1);
+      put(f.offset, 2);
+    }
+  }
+
+  SmallVector<Parts> blocked(Value slot, StepExtent extent, Value column, ArrayRef<Value> tokens,
+                             SmallVector<Parts> acc) override {
+    Value codeBase = v.mul(slot, layout.step * 16);
+    Value factorBase = v.mul(slot, factorFloats);
+    for (auto [i, segment] : llvm::enumerate(stepSegments(extent.columns))) {
+      auto get = [&](bool present, int64_t which) {
+        Parts values;
+        for (int64_t part = 0; present && part < v.parts; ++part)
+          values.push_back(v.load(factors, factorBase, (i * 3 + which) * 16 + part * v.width,
+                                  v.floats()));
+        return values;
+      };
+      SegmentFactors f = {get(true, 0), get(hasZero(), 1), get(hasOffset(), 2)};
+      accumulate(segment, column, tokens, f, acc, [&](int64_t quad, int64_t part) {
+        return v.load(codes, codeBase, quad * 64 + part * v.width * 4, v.bytes());
+      });
+    }
+    return acc;
+  }
+
+  /// A scale per token is applied once, at the end.
+  Parts finish(Value token, Parts acc) override {
+    if (x.layout.kind != Activation::Int8)
+      return acc;
+    Value scale = v.broadcastFloat(
+        v.loadScalar(x.buffer, token, x.layout.scalesOffset, v.b.getF32Type()));
+    for (Value &part : acc)
+      part = v.times(part, scale);
+    return acc;
+  }
+
+private:
+  SmallVector<Segment> stepSegments(int64_t columns) const {
+    return segments(layout, columns, 32);
+  }
+  bool hasOffset() const { return !layout.spec.offset.empty(); }
+  bool hasZero() const { return weights.operandBias() != 0 || !layout.spec.zero.empty(); }
+
+  SegmentFactors segmentFactors(const StepPosition &at, Segment segment) {
+    SegmentLevels levels = weights.levels(at, segment);
+    float multiplier = weights.meaning.multiplier;
+    SegmentFactors result;
+    for (int64_t part = 0; part < v.parts; ++part) {
+      Value constant = v.splat(v.floats(), double(multiplier));
+      Value scale = levels.scale.empty()  ? constant
+                    : multiplier == 1     ? levels.scale[part]
+                                          : v.times(levels.scale[part], constant);
+      result.scale.push_back(scale);
+      if (!levels.zero.empty()) {
+        Value zero = levels.zero[part];
+        if (multiplier != 1)
+          zero = v.times(zero, v.splat(v.floats(), 1.0 / multiplier));
+        result.minusZero.push_back(
+            v.minus(v.splat(v.floats(), -double(weights.operandBias())), zero));
+      } else if (hasZero()) {
+        result.minusZero.push_back(v.splat(v.floats(), -double(weights.operandBias())));
+      }
+      if (!levels.offset.empty())
+        result.offset.push_back(levels.offset[part]);
+    }
+    return result;
+  }
+
+  /// The sum of a token's codes over a segment, as an f32 scalar, from the sums of 32, 16 and 8
+  /// columns that come with the codes.
+  Value sumOfCodes(Value token, Value column, Segment segment) {
+    Value sum;
+    for (int64_t at = segment.begin; at < segment.end;) {
+      Value term;
+      int64_t left = segment.end - at, length = 8;
+      if (at % 32 == 0 && left >= 32) {
+        length = 32;
+        term = v.loadScalar(x.buffer, v.add(token, v.div(column, 8)),
+                            x.layout.sums32Offset + at / 32 * 4, v.b.getF32Type());
+      } else if (at % 16 == 0 && left >= 16) {
+        length = 16;
+        term = v.loadScalar(x.buffer, v.add(token, v.div(column, 4)),
+                            x.layout.sums16Offset + at / 16 * 4, v.b.getF32Type());
+      } else {
+        Value raw = v.loadScalar(x.buffer, v.add(token, v.div(column, 4)),
+                                 x.layout.sums8Offset + at / 8 * 2, v.b.getI16Type());
+        term = arith::SIToFPOp::create(v.b, v.loc, v.b.getF32Type(), raw);
+      }
+      sum = sum ? arith::AddFOp::create(v.b, v.loc, sum, term) : term;
+      at += length;
+    }
+    return sum;
+  }
+
+  void accumulate(Segment segment, Value column, ArrayRef<Value> tokens, const SegmentFactors &f,
+                  SmallVector<Parts> &acc,
+                  llvm::function_ref<Value(int64_t quad, int64_t part)> operand) {
+    SmallVector<SmallVector<DotSum, 4>> sums(tokens.size(), SmallVector<DotSum, 4>(v.parts));
+    SmallVector<Value> starts;
+    for (Value token : tokens)
+      starts.push_back(v.add(token, column));
+    for (int64_t quad = segment.begin / 4; quad < segment.end / 4; ++quad) {
+      Parts w;
+      for (int64_t part = 0; part < v.parts; ++part)
+        w.push_back(operand(quad, part));
+      for (auto [t, start] : llvm::enumerate(starts)) {
+        Value codes = v.broadcastQuad(x.buffer, start, quad * 4);
+        for (int64_t part = 0; part < v.parts; ++part)
+          sums[t][part].add(v, weights.operand(), w[part], codes);
+      }
+    }
+    for (auto [t, token] : llvm::enumerate(tokens)) {
+      Value scale, sum;
+      if (x.layout.kind == Activation::Q8)
+        scale = v.broadcastFloat(v.loadScalar(x.buffer, v.add(token, v.div(column, 8)),
+                                              x.layout.scalesOffset + segment.begin / 32 * 4,
+                                              v.b.getF32Type()));
+      if (!f.minusZero.empty() || !f.offset.empty())
+        sum = v.broadcastFloat(sumOfCodes(token, column, segment));
+      Value scaledSum = sum && !f.offset.empty() && scale ? v.times(sum, scale) : sum;
+      for (int64_t part = 0; part < v.parts; ++part) {
+        Value d = v.toFloat(sums[t][part].take(v));
+        if (!f.minusZero.empty())
+          d = v.fma(f.minusZero[part], sum, d);
+        if (scale)
+          d = v.times(d, scale);
+        Value &into = acc[t][part];
+        into = v.fma(d, f.scale[part], into);
+        if (!f.offset.empty())
+          into = v.fma(f.offset[part], scaledSum, into);
+      }
+    }
+  }
+
+  Value codes, factors;
+  int64_t segmentCount = 0, factorFloats = 0;
+};
+} // namespace
+
+std::unique_ptr<Strategy>
+conversion::detail::makeIntegerStrategy(VectorCode &v, const format::PackedLayout &layout,
+                                        WeightReader &weights, const ActivationSource &x) {
+  bool quantized = x.layout.kind == Activation::Q8 || x.layout.kind == Activation::Int8;
+  // Sums of activations come by 8 columns.
+  bool aligned = llvm::all_of(layout.levels, [](const format::PackedLevel &level) {
+    return level.groupColumns % 8 == 0;
+  });
+  if (!quantized || !aligned || !weights.meaning.isInteger())
+    return nullptr;
+  return std::make_unique<IntegerStrategy>(v, layout, weights, x);
+}

@@ -1,0 +1,71 @@
+//===- LinearStrategy.h - Ways to multiply a step of weights ----*- C++ -*-===//
+//
+// The driver (LinearEmitter.cpp) owns the loops over panels, steps and tokens; a strategy
+// emits what happens to one step: straight from the panel for one token, or
+// unpacked once into scratch and then multiplied with blocks of tokens.
+//
+// Both ways perform the same operations in the same order on an accumulator, so that a token's
+// result does not depend on how many others it came with.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_LIB_CONVERSION_LINEARSTRATEGY_H
+#define QUERN_LIB_CONVERSION_LINEARSTRATEGY_H
+
+#include "LinearWeights.h"
+#include "quern/Conversion/LinearEmitter.h"
+#include <memory>
+
+namespace quern::conversion::detail {
+
+/// The activations as the kernel's argument holds them.
+struct ActivationSource {
+  Value buffer;
+  ActivationLayout layout;
+  /// Where token `token` starts, in elements of the buffer. `buffer` is one-dimensional.
+  Value tokenStart(VectorCode &v, Value token) const {
+    return v.mul(token, layout.kind == Activation::F32 ? layout.k : layout.bytes);
+  }
+};
+
+class Strategy {
+public:
+  Strategy(VectorCode &v, const format::PackedLayout &layout, WeightReader &weights,
+           const ActivationSource &x)
+      : v(v), layout(layout), weights(weights), x(x) {}
+  virtual ~Strategy() = default;
+
+  /// Steps unpacked together before tokens are run over them.
+  virtual int64_t stepsPerBlock() const = 0;
+  /// Tokens that share one pass over unpacked weights.
+  virtual int64_t tokensPerBlock() const = 0;
+  /// Allocates scratch; called once, in the entry block.
+  virtual void allocate() = 0;
+
+  /// One step for one token (starting at `token` in x): returns the new accumulators.
+  virtual Parts direct(const StepPosition &at, Value token, Parts acc) = 0;
+  /// Unpacks a step into slot `slot` of the scratch.
+  virtual void unpack(const StepPosition &at, Value slot) = 0;
+  /// The columns from `column` on, unpacked in `slot`, for several tokens.
+  virtual llvm::SmallVector<Parts> blocked(Value slot, StepExtent extent, Value column,
+                                           llvm::ArrayRef<Value> tokens,
+                                           llvm::SmallVector<Parts> acc) = 0;
+  /// Applied to an accumulator once its row is done.
+  virtual Parts finish(Value token, Parts acc) { return acc; }
+
+protected:
+  VectorCode &v;
+  const format::PackedLayout &layout;
+  WeightReader &weights;
+  const ActivationSource &x;
+};
+
+/// Integer products of codes with int8 activations; null if the format or activations rule it out.
+std::unique_ptr<Strategy> makeIntegerStrategy(VectorCode &v, const format::PackedLayout &layout,
+                                              WeightReader &weights, const ActivationSource &x);
+/// Decodes weights to f32. For every format.
+std::unique_ptr<Strategy> makeFloatStrategy(VectorCode &v, const format::PackedLayout &layout,
+                                            WeightReader &weights, const ActivationSource &x);
+
+} // namespace quern::conversion::detail
+
+#endif // QUERN_LIB_CONVERSION_LINEARSTRATEGY_H

@@ -1,0 +1,361 @@
+//===- LinearWeights.cpp - Reading packed weights in vector code ----------===//
+//
+// The algebra's codes and level numbers, decoded 16 rows at a time.
+//
+//===----------------------------------------------------------------------===//
+#include "LinearWeights.h"
+#include "quern/Format/Number.h"
+#include <cmath>
+#include <set>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::conversion::detail;
+using format::CodeStorage;
+using format::FloatKind;
+using format::Level;
+using format::LevelRole;
+using format::PackedLevel;
+using quern::target::IntDot;
+
+//===--- What codes stand for ---------------------------------------------===//
+
+static bool isMultipleOfHalf(double value) {
+  return value * 2 == std::nearbyint(value * 2) && std::fabs(value) <= 512;
+}
+
+CodeMeaning CodeMeaning::of(const format::PackedLayout &layout) {
+  CodeMeaning result;
+  if (layout.storage != CodeStorage::Planes)
+    return result;
+  const format::Code &code = layout.spec.code;
+  unsigned bits = code.bitsPerIndex();
+  uint64_t sign = layout.codesAreBiased() ? uint64_t(1) << (bits - 1) : 0;
+  for (uint64_t pattern = 0; pattern < (uint64_t(1) << bits); ++pattern) {
+    float value = 0;
+    if (code.kind == format::Code::Kind::Table) {
+      if (code.table.isLearned())
+        return result;
+      format::decodeIndex(code, {}, pattern, &value);
+    } else {
+      value = format::decodeCode(code, pattern ^ sign);
+    }
+    result.values.push_back(value);
+  }
+  ArrayRef<float> values = result.values;
+  if (!llvm::all_of(values, [](float value) { return std::isfinite(value); }))
+    return result;
+
+  double slope = double(values[1]) - values[0];
+  bool affine = slope != 0 && float(slope) == slope && isMultipleOfHalf(-values[0] / slope);
+  for (size_t i = 0; affine && i < values.size(); ++i)
+    affine = double(values[0]) + slope * double(i) == values[i];
+  if (affine) {
+    result.kind = Kind::Affine;
+    result.multiplier = float(slope);
+    result.bias = float(-values[0] / slope);
+    return result;
+  }
+  if (bits > 6)
+    return result;
+  for (int exponent = -10; exponent <= 10; ++exponent) {
+    float multiplier = std::ldexp(1.0f, -exponent);
+    bool fits = llvm::all_of(values, [&](float value) {
+      double scaled = double(value) / multiplier;
+      return scaled == std::nearbyint(scaled) && scaled >= -128 && scaled <= 127;
+    });
+    if (!fits)
+      continue;
+    result.kind = Kind::Lookup;
+    result.multiplier = multiplier;
+    for (float value : values)
+      result.integers.push_back(int8_t(value / multiplier));
+    return result;
+  }
+  return result;
+}
+
+SmallVector<Segment> conversion::detail::segments(const format::PackedLayout &layout,
+                                                  int64_t columns, int64_t activationGroup) {
+  std::set<int64_t> borders = {0, columns};
+  auto cut = [&](int64_t group) {
+    for (int64_t at = group; group > 0 && at < columns; at += group)
+      borders.insert(at);
+  };
+  cut(activationGroup);
+  for (const PackedLevel &level : layout.levels)
+    cut(level.groupColumns);
+  SmallVector<Segment> result;
+  for (auto it = borders.begin(); std::next(it) != borders.end(); ++it)
+    result.push_back({*it, *std::next(it)});
+  return result;
+}
+
+//===--- Positions --------------------------------------------------------===//
+
+WeightReader::WeightReader(VectorCode &code, const format::PackedLayout &layout, Value weights)
+    : meaning(CodeMeaning::of(layout)), v(code), layout(layout), weights(weights) {
+  if (!meaning.isInteger())
+    return;
+  // The operand each instruction set wants: vpdpbusd takes any u8, maddubs a u8 small enough
+  // not to saturate, else (by its sign) an s8, sdot an s8.
+  IntDot dot = v.target.intDot;
+  bool takesAnyUnsigned = dot == IntDot::Vnni256 || dot == IntDot::Vnni512;
+  int low = 0, high = int(meaning.values.size()) - 1;
+  if (meaning.kind == CodeMeaning::Kind::Lookup) {
+    low = *llvm::min_element(meaning.integers);
+    high = *llvm::max_element(meaning.integers);
+  }
+  bias = meaning.kind == CodeMeaning::Kind::Affine ? meaning.bias : 0;
+  if (dot == IntDot::ArmDot && meaning.kind == CodeMeaning::Kind::Lookup) {
+    dotOperand = {true, 128};
+    operandTable = meaning.integers;
+  } else if (takesAnyUnsigned || high - low <= 127) {
+    dotOperand = {false, high - low};
+    bias -= low;
+    for (int8_t value : meaning.integers)
+      operandTable.push_back(int8_t(value - low));
+  } else {
+    dotOperand = {true, 128};
+    operandTable = meaning.integers;
+    if (meaning.kind == CodeMeaning::Kind::Affine)
+      bias -= 128;
+  }
+}
+
+StepPosition WeightReader::position(Value panel, Value step, bool tail) {
+  forget();
+  int64_t perChunk = layout.chunk / layout.step;
+  StepPosition at;
+  at.header = v.mul(panel, layout.panelBytes);
+  Value chunk = v.div(step, perChunk);
+  at.stepInChunk = v.rem(step, perChunk);
+  at.chunk = v.add(v.add(at.header, layout.headerBytes), v.mul(chunk, layout.chunkBytes));
+  at.codes = v.add(v.add(at.chunk, layout.levelBytes), v.mul(at.stepInChunk, layout.stepBytes));
+  at.column = v.mul(step, layout.step);
+  static_cast<StepExtent &>(at) = extent(tail);
+  return at;
+}
+
+StepExtent WeightReader::extent(bool tail) const {
+  if (tail)
+    return {layout.tailColumns(), layout.k % layout.step};
+  return {layout.step, layout.step};
+}
+
+//===--- Codes ------------------------------------------------------------===//
+
+Value WeightReader::quadPatterns(const StepPosition &at, int64_t quad, int64_t part) {
+  SmallVector<format::BitPlane, 4> planes(layout.planes);
+  if (at.columns != layout.step)
+    layout.stepPlanes(at.columns, planes);
+  Value result;
+  for (const format::BitPlane &plane : planes) {
+    int64_t perByte = 8 / plane.width, place = quad % perByte * plane.width;
+    int64_t offset = plane.offset + quad / perByte * 64;
+    Value &raw = loaded[{offset, part}];
+    if (!raw)
+      raw = v.load(weights, at.codes, offset + part * v.width * 4, v.bytes());
+    Value bits = raw;
+    if (plane.width < 8) {
+      bits = v.shiftBytes(bits, place - int64_t(plane.shift));
+      bits = v.bitAnd(bits, ((1 << plane.width) - 1) << plane.shift);
+    }
+    result = result ? v.bitOr(result, bits) : bits;
+  }
+  return result;
+}
+
+Value WeightReader::quadOperand(const StepPosition &at, int64_t quad, int64_t part) {
+  Value patterns = quadPatterns(at, quad, part);
+  if (meaning.kind == CodeMeaning::Kind::Lookup)
+    return v.lookUpBytes(operandTable, patterns);
+  return dotOperand.isSigned ? v.bitXor(patterns, 0x80) : patterns;
+}
+
+Value WeightReader::columnValues(const StepPosition &at, int64_t column, int64_t part) {
+  VectorType ints = v.ints();
+  switch (layout.storage) {
+  case CodeStorage::Words32:
+    return v.load(weights, at.codes, (column * 16 + part * v.width) * 4, v.floats());
+  case CodeStorage::Words16: {
+    Value half = v.load(weights, at.codes, (column * 16 + part * v.width) * 2,
+                        v.vec(v.width, v.b.getF16Type()));
+    return arith::ExtFOp::create(v.b, v.loc, v.floats(), half);
+  }
+  case CodeStorage::Pairs16: {
+    int64_t offset = (column / 2 * 16 + part * v.width) * 4;
+    Value &raw = loaded[{offset, part}];
+    if (!raw)
+      raw = v.load(weights, at.codes, offset, ints);
+    return v.as(column % 2 ? v.bitAnd(raw, 0xffff0000) : v.shiftLeft(raw, 16), v.floats());
+  }
+  case CodeStorage::Planes: {
+    // Keyed beside the raw vectors: negative offsets are unpacked quads.
+    Value &quad = loaded[{-1 - column / 4, part}];
+    if (!quad) {
+      Value unpacked = v.as(quadPatterns(at, column / 4, part), ints);
+      loaded[{-1 - column / 4, part}] = unpacked;
+    }
+    Value bits = v.shiftRight(loaded[{-1 - column / 4, part}], column % 4 * 8);
+    bits = v.bitAnd(bits, 255);
+    const format::Code &code = layout.spec.code;
+    if (meaning.kind == CodeMeaning::Kind::Affine) {
+      // All intermediate values are small multiples of 1/2 of the multiplier: exact.
+      return v.fma(v.toFloat(bits), v.splat(v.floats(), double(meaning.multiplier)),
+                   v.splat(v.floats(), -double(meaning.multiplier) * meaning.bias));
+    }
+    if (code.kind == format::Code::Kind::Number)
+      return decodeNumber(code.number, layout.codesAreBiased(), bits);
+    return v.lookUpFloats(meaning.values, bits);
+  }
+  case CodeStorage::Indices:
+    break;
+  }
+  return {};
+}
+
+//===--- Numbers ----------------------------------------------------------===//
+
+/// The value of patterns of a float of at most 8 bits, zero-extended to 32.
+Value WeightReader::smallFloat(FloatKind kind, Value bits) {
+  VectorType ints = v.ints(), floats = v.floats();
+  auto choose = [&](Value isSpecial, double special, Value otherwise) -> Value {
+    return arith::SelectOp::create(v.b, v.loc, isSpecial, v.splat(floats, special), otherwise);
+  };
+  auto is = [&](Value a, int64_t pattern) -> Value {
+    return arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::eq, a, v.splat(ints, pattern));
+  };
+  auto signMantissa = [&](unsigned exponentBits, unsigned mantissaBits, int exponentBias) {
+    unsigned magnitudeBits = exponentBits + mantissaBits;
+    Value magnitude = v.bitAnd(bits, (1 << magnitudeBits) - 1);
+    Value sign = v.shiftLeft(v.bitAnd(bits, 1 << magnitudeBits), 31 - magnitudeBits);
+    // With the fields in f32's place, only the exponent's bias is off; subnormals come right too.
+    Value patterns = v.bitOr(v.shiftLeft(magnitude, 23 - mantissaBits), sign);
+    return v.times(v.as(patterns, floats), v.splat(floats, std::ldexp(1.0, 127 - exponentBias)));
+  };
+  switch (kind) {
+  case FloatKind::F8E5M2: { // the upper half of an f16
+    Value half = arith::TruncIOp::create(v.b, v.loc, v.vec(v.width, v.b.getI16Type()),
+                                         v.shiftLeft(bits, 8));
+    return arith::ExtFOp::create(v.b, v.loc, floats,
+                                 v.as(half, v.vec(v.width, v.b.getF16Type())));
+  }
+  case FloatKind::F8E4M3FN:
+    return choose(is(v.bitAnd(bits, 0x7f), 0x7f), NAN, signMantissa(4, 3, 7));
+  case FloatKind::F8UE4M3: {
+    Value magnitude = v.times(v.as(v.shiftLeft(v.bitAnd(bits, 0x7f), 20), floats),
+                              v.splat(floats, std::ldexp(1.0, 120)));
+    return choose(is(bits, 0x7f), 0, magnitude);
+  }
+  case FloatKind::F6E2M3FN:
+    return signMantissa(2, 3, 1);
+  case FloatKind::F6E3M2FN:
+    return signMantissa(3, 2, 3);
+  case FloatKind::F4E2M1FN:
+    return signMantissa(2, 1, 1);
+  case FloatKind::F8E8M0FNU:
+  case FloatKind::F8E8M0Half: {
+    // 2^(x - 127) or 2^(x - 128) as the product of two normal powers of two, for its ends are not.
+    Value low = v.shiftRight(bits, 1);
+    Value high = v.shiftRight(v.plus(bits, v.splat(ints, int64_t(1))), 1);
+    int64_t extra = kind == FloatKind::F8E8M0FNU ? 64 : 63;
+    Value a = v.as(v.shiftLeft(v.plus(low, v.splat(ints, int64_t(63))), 23), floats);
+    Value c = v.as(v.shiftLeft(v.plus(high, v.splat(ints, extra)), 23), floats);
+    Value product = v.times(a, c);
+    return kind == FloatKind::F8E8M0FNU ? choose(is(bits, 0xff), NAN, product) : product;
+  }
+  default:
+    return {};
+  }
+}
+
+/// `bits` are zero-extended to 32; `biased`: see PackedLayout::isBiased.
+Value WeightReader::decodeNumber(const format::Number &number, bool biased, Value bits) {
+  if (number.isFloat()) {
+    switch (number.floatKind) {
+    case FloatKind::F32:
+    case FloatKind::F64:
+      return v.as(bits, v.floats());
+    case FloatKind::BF16:
+      return v.as(v.shiftLeft(bits, 16), v.floats());
+    case FloatKind::F16: {
+      Value half =
+          arith::TruncIOp::create(v.b, v.loc, v.vec(v.width, v.b.getI16Type()), bits);
+      return arith::ExtFOp::create(v.b, v.loc, v.floats(),
+                                   v.as(half, v.vec(v.width, v.b.getF16Type())));
+    }
+    default:
+      return smallFloat(number.floatKind, bits);
+    }
+  }
+  if (biased)
+    return v.toFloat(v.minus(bits, v.splat(v.ints(), int64_t(1) << (number.bits - 1))));
+  if (number.kind == format::Number::Kind::Signed) {
+    Value up = v.shiftLeft(bits, 32 - number.bits);
+    return v.toFloat(arith::ShRSIOp::create(v.b, v.loc, up,
+                                            v.splat(v.ints(), int64_t(32 - number.bits))));
+  }
+  if (number.bits == 32)
+    return arith::UIToFPOp::create(v.b, v.loc, v.floats(), bits);
+  return v.toFloat(bits);
+}
+
+//===--- Levels -----------------------------------------------------------===//
+
+Value WeightReader::levelValue(const StepPosition &at, const PackedLevel &level, int64_t column,
+                               int64_t part) {
+  Value base = at.header, group = v.index(0);
+  if (int64_t g = level.groupColumns) {
+    base = at.chunk;
+    group = g >= layout.step
+                ? v.div(at.stepInChunk, g / layout.step)
+                : v.add(v.mul(at.stepInChunk, layout.step / g), column / g);
+  }
+  Value bits;
+  for (const format::BitPlane &plane : level.planes) {
+    Value piece;
+    if (plane.width >= 8) {
+      int64_t bytesEach = plane.width / 8;
+      Value at = v.add(base, v.mul(group, 16 * bytesEach));
+      VectorType stored = v.vec(v.width, v.b.getIntegerType(plane.width));
+      piece = v.load(weights, at, plane.offset + part * v.width * bytesEach, stored);
+      if (plane.width < 32)
+        piece = v.extendUnsigned(piece, v.ints());
+    } else {
+      int64_t perByte = 8 / plane.width;
+      Value at = v.add(base, v.mul(v.div(group, perByte), 16));
+      piece = v.load(weights, at, plane.offset + part * v.width,
+                     v.vec(v.width, v.b.getI8Type()));
+      piece = v.extendUnsigned(piece, v.ints());
+      piece = v.shiftRight(piece, v.mul(v.rem(group, perByte), plane.width));
+      piece = v.shiftLeft(v.bitAnd(piece, (1 << plane.width) - 1), plane.shift);
+    }
+    bits = bits ? v.bitOr(bits, piece) : piece;
+  }
+  bool biased = format::PackedLayout::isBiased(level.level.number);
+  Value value = decodeNumber(level.level.number, biased, bits);
+  if (level.level.addend != 0)
+    value = v.plus(value, v.splat(v.floats(), double(level.level.addend)));
+  if (level.level.multiplier != 1)
+    value = v.times(value, v.splat(v.floats(), double(level.level.multiplier)));
+  return value;
+}
+
+SegmentLevels WeightReader::levels(const StepPosition &at, Segment segment) {
+  SegmentLevels result;
+  for (const PackedLevel &level : layout.levels) {
+    Parts &into = level.role == LevelRole::Scale    ? result.scale
+                  : level.role == LevelRole::Offset ? result.offset
+                                                    : result.zero;
+    into.resize(v.parts);
+    for (int64_t part = 0; part < v.parts; ++part) {
+      Value value = levelValue(at, level, segment.begin, part);
+      into[part] = into[part] ? v.times(into[part], value) : value;
+    }
+  }
+  if (layout.spec.offsetSign < 0)
+    for (Value &offset : result.offset)
+      offset = arith::NegFOp::create(v.b, v.loc, offset);
+  return result;
+}

@@ -1,0 +1,105 @@
+//===- LinearWeights.h - Reading packed weights in vector code --*- C++ -*-===//
+//
+// Emits the loads and unpacking of a panel's codes and levels, for any format: what a code
+// stands for (as integers where that is exact), quads of bytes, columns of floats, level values.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_LIB_CONVERSION_LINEARWEIGHTS_H
+#define QUERN_LIB_CONVERSION_LINEARWEIGHTS_H
+
+#include "LinearBuilder.h"
+#include "quern/Format/PackedLayout.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace quern::conversion::detail {
+
+/// What the stored patterns of a code stand for.
+struct CodeMeaning {
+  enum class Kind : uint8_t {
+    Affine, ///< multiplier x (pattern - bias)
+    Lookup, ///< multiplier x integers[pattern], each integer in [-128, 127]
+    Float,  ///< no exact 8-bit integers
+  };
+  Kind kind = Kind::Float;
+  float multiplier = 1;
+  float bias = 0; ///< a multiple of 1/2
+  llvm::SmallVector<int8_t> integers;
+  llvm::SmallVector<float> values; ///< by pattern, for at most 8 bits
+
+  static CodeMeaning of(const format::PackedLayout &layout);
+  bool isInteger() const { return kind != Kind::Float; }
+};
+
+/// Columns [begin, end) of a step over which every level, and the activation scale where
+/// `activationGroup` is not 0, is constant.
+struct Segment {
+  int64_t begin, end;
+};
+llvm::SmallVector<Segment> segments(const format::PackedLayout &layout, int64_t columns,
+                                    int64_t activationGroup);
+
+/// How many columns a step has: as stored (a multiple of 32), and before the padding of a row's
+/// last step.
+struct StepExtent {
+  int64_t columns, present;
+};
+
+/// Where one step of one panel lies.
+struct StepPosition : StepExtent {
+  Value header;      ///< byte offset of the panel
+  Value chunk;       ///< of the chunk's levels
+  Value codes;       ///< of the step's codes
+  Value stepInChunk;
+  Value column;      ///< first column in the row
+};
+
+/// One segment's parameters, a value per part; null where the format has none.
+struct SegmentLevels {
+  Parts scale, offset, zero;
+};
+
+class WeightReader {
+public:
+  WeightReader(VectorCode &code, const format::PackedLayout &layout, Value weights);
+
+  /// The position of step `step` (index) of panel `panel`; the tail if `tail` is set.
+  StepPosition position(Value panel, Value step, bool tail);
+  StepExtent extent(bool tail) const;
+
+  /// The patterns of quad `quad` of the step, part `part`, a byte a column.
+  Value quadPatterns(const StepPosition &at, int64_t quad, int64_t part);
+  /// The dot product's operand for the same, and how it relates to values:
+  /// value = multiplier x (operand - bias).
+  Value quadOperand(const StepPosition &at, int64_t quad, int64_t part);
+  DotOperand operand() const { return dotOperand; }
+  float operandBias() const { return bias; }
+
+  /// Decoded codes (before levels) of column `column`.
+  Value columnValues(const StepPosition &at, int64_t column, int64_t part);
+
+  SegmentLevels levels(const StepPosition &at, Segment segment);
+
+  /// Forgets what was loaded: call when the insertion point leaves a block.
+  void forget() { loaded.clear(); }
+
+  const CodeMeaning meaning;
+
+private:
+  Value levelValue(const StepPosition &at, const format::PackedLevel &level, int64_t column,
+                   int64_t part);
+  Value smallFloat(format::FloatKind kind, Value bits);
+  Value decodeNumber(const format::Number &number, bool biased, Value bits);
+
+  VectorCode &v;
+  const format::PackedLayout &layout;
+  Value weights;
+  DotOperand dotOperand;
+  float bias = 0;
+  llvm::SmallVector<int8_t> operandTable;
+  /// Raw vectors of the current step by byte offset and part; reused between quads.
+  llvm::DenseMap<std::pair<int64_t, int64_t>, Value> loaded;
+};
+
+} // namespace quern::conversion::detail
+
+#endif // QUERN_LIB_CONVERSION_LINEARWEIGHTS_H

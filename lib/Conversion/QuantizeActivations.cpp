@@ -1,0 +1,142 @@
+//===- QuantizeActivations.cpp - From f32 rows to what linears read -------===//
+//
+// The definition is in Reference/Activations.h; this produces the same codes and scales,
+// and the sums of codes that formats with offsets or biased codes need.
+//
+//===----------------------------------------------------------------------===//
+#include "LinearBuilder.h"
+#include "quern/Conversion/LinearEmitter.h"
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::conversion;
+using namespace quern::conversion::detail;
+
+/// 2^-100: smaller maxima count as this much (Reference/Activations.h).
+static constexpr int64_t smallestAbsMaxBits = 0x0D800000;
+static constexpr int64_t group = 32;
+
+namespace {
+class Quantizer {
+public:
+  Quantizer(VectorCode &v, ActivationLayout layout, Value x, Value dest)
+      : v(v), layout(layout), x(x), dest(dest), f32x32(v.vec(group, v.b.getF32Type())),
+        i32x32(v.vec(group, v.b.getI32Type())) {}
+
+  void row(Value token) {
+    start = v.mul(token, layout.bytes);
+    Value scalar;
+    if (layout.kind == Activation::Int8) {
+      Value largest = v.splat(i32x32, smallestAbsMaxBits);
+      if (layout.k >= group)
+        largest = v.loop(v.index(0), v.index(layout.k / group * group), group, {largest},
+                         [&](Value k, ValueRange carried) -> SmallVector<Value> {
+                           return {maximum(carried[0], magnitudes(load(token, k, false)))};
+                         })[0];
+      if (layout.k % group)
+        largest = maximum(largest,
+                          magnitudes(load(token, v.index(layout.k / group * group), true)));
+      scalar = reduceMax(largest);
+      storeScale(scalar, start, layout.scalesOffset);
+    }
+    auto step = [&](Value k, bool partial) {
+      Value values = load(token, k, partial);
+      if (layout.kind == Activation::BF16)
+        return roundToBF16(values, k);
+      Value absMax = scalar;
+      if (!absMax) {
+        Value floor = v.splat(i32x32, smallestAbsMaxBits);
+        absMax = reduceMax(maximum(magnitudes(values), floor));
+        storeScale(absMax, v.add(start, v.div(k, 8)), layout.scalesOffset);
+      }
+      encode(values, absMax, k);
+    };
+    if (layout.k >= group)
+      v.loop(v.index(0), v.index(layout.k / group * group), group,
+             [&](Value k) { step(k, false); });
+    if (layout.k % group)
+      step(v.index(layout.k / group * group), true);
+  }
+
+private:
+  Value load(Value token, Value k, bool partial) {
+    if (!partial)
+      return vector::LoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k});
+    Value mask = vector::ConstantMaskOp::create(v.b, v.loc, v.vec(group, v.b.getI1Type()),
+                                                ArrayRef<int64_t>{layout.k % group});
+    return vector::MaskedLoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k}, mask,
+                                        v.splat(f32x32, 0.0));
+  }
+  Value magnitudes(Value values) { return v.bitAnd(v.as(values, i32x32), 0x7fffffff); }
+  Value maximum(Value a, Value c) { return arith::MaxUIOp::create(v.b, v.loc, a, c); }
+  Value reduceMax(Value bits) {
+    Value largest = vector::ReductionOp::create(v.b, v.loc, vector::CombiningKind::MAXUI, bits);
+    return arith::BitcastOp::create(v.b, v.loc, v.b.getF32Type(), largest);
+  }
+  Value constant(float value) {
+    return arith::ConstantOp::create(v.b, v.loc, v.b.getF32FloatAttr(value));
+  }
+  void storeFloat(Value scalar, Value at, int64_t offset) {
+    v.store(v.broadcast(v.vec(1, v.b.getF32Type()), scalar), dest, at, offset);
+  }
+  void storeScale(Value absMax, Value at, int64_t offset) {
+    storeFloat(arith::DivFOp::create(v.b, v.loc, absMax, constant(127)), at, offset);
+  }
+
+  void encode(Value values, Value absMax, Value k) {
+    Value inverse = arith::DivFOp::create(v.b, v.loc, constant(127), absMax);
+    Value scaled = v.times(values, v.broadcast(f32x32, inverse));
+    Value rounded = LLVM::RoundEvenOp::create(v.b, v.loc, f32x32, scaled);
+    Value ints = arith::FPToSIOp::create(v.b, v.loc, i32x32, rounded);
+    v.store(arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI8Type()), ints), dest,
+            v.add(start, k), 0);
+    Value by32 = v.add(start, v.div(k, 8)), by16 = v.add(start, v.div(k, 4));
+    Value halves[2];
+    for (int64_t i = 0; i < 4; ++i) {
+      Value slice = vector::ExtractStridedSliceOp::create(
+          v.b, v.loc, ints, ArrayRef<int64_t>{8 * i}, ArrayRef<int64_t>{8},
+          ArrayRef<int64_t>{1});
+      Value sum = vector::ReductionOp::create(v.b, v.loc, vector::CombiningKind::ADD, slice);
+      Value narrow = arith::TruncIOp::create(v.b, v.loc, v.b.getI16Type(), sum);
+      v.store(v.broadcast(v.vec(1, v.b.getI16Type()), narrow), dest, by16,
+              layout.sums8Offset + 2 * i);
+      Value &half = halves[i / 2];
+      half = half ? arith::AddIOp::create(v.b, v.loc, half, sum) : sum;
+    }
+    for (int64_t i = 0; i < 2; ++i)
+      storeFloat(toFloat(halves[i]), by16, layout.sums16Offset + 4 * i);
+    Value all = arith::AddIOp::create(v.b, v.loc, halves[0], halves[1]);
+    storeFloat(toFloat(all), by32, layout.sums32Offset);
+  }
+  Value toFloat(Value scalar) {
+    return arith::SIToFPOp::create(v.b, v.loc, v.b.getF32Type(), scalar);
+  }
+
+  /// To nearest, ties to even, NaN kept (its quiet bit set, lest rounding make it infinite).
+  void roundToBF16(Value values, Value k) {
+    Value bits = v.as(values, i32x32);
+    Value odd = v.bitAnd(v.shiftRight(bits, 16), 1);
+    Value up = v.plus(bits, v.plus(odd, v.splat(i32x32, int64_t(0x7fff))));
+    Value isNaN = arith::CmpFOp::create(v.b, v.loc, arith::CmpFPredicate::UNO, values, values);
+    Value quiet = v.bitOr(bits, v.splat(i32x32, int64_t(0x400000)));
+    Value chosen = arith::SelectOp::create(v.b, v.loc, isNaN, quiet, up);
+    Value narrow = arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI16Type()),
+                                           v.shiftRight(chosen, 16));
+    v.store(narrow, dest, v.add(start, v.mul(k, 2)), 0);
+  }
+
+  VectorCode &v;
+  ActivationLayout layout;
+  Value x, dest;
+  VectorType f32x32, i32x32;
+  Value start;
+};
+} // namespace
+
+void conversion::emitQuantizeActivations(OpBuilder &builder, Location loc, Activation kind,
+                                         int64_t k, const target::TargetInfo &target, Value x,
+                                         Value dest, Value begin, Value end) {
+  VectorCode v(builder, loc, target);
+  Quantizer quantizer(v, ActivationLayout::get(kind, k), x, dest);
+  v.loop(begin, end, 1, [&](Value token) { quantizer.row(token); });
+}

@@ -1,0 +1,45 @@
+//===- KernelJit.h - Compile emitted kernels and call them ------*- C++ -*-===//
+//
+// Lowers a linear kernel and its activation quantizer to machine code, for the host (called
+// in-process) or for another target (an object file).
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_TEST_UNIT_LINEAR_KERNELJIT_H
+#define QUERN_TEST_UNIT_LINEAR_KERNELJIT_H
+
+#include "quern/Conversion/LinearDesc.h"
+#include "quern/Target/TargetInfo.h"
+#include "llvm/Support/Error.h"
+#include <memory>
+
+namespace quern::test {
+
+using LinearFunction = void (*)(const void *x, const void *weight, const float *bias,
+                                const float *residual, float *out, int64_t tokens, int64_t begin,
+                                int64_t end);
+using QuantizeFunction = void (*)(const float *x, void *dest, int64_t begin, int64_t end);
+
+/// A compiled kernel; the code lives as long as this does.
+struct Kernel {
+  LinearFunction linear = nullptr;
+  QuantizeFunction quantize = nullptr; ///< null for Activation::F32
+  double lowerSeconds = 0, optimizeSeconds = 0, codegenSeconds = 0;
+  size_t instructions = 0; ///< of LLVM IR, once optimized
+  std::shared_ptr<void> keepAlive;
+};
+
+/// Compiles `desc` for `target`, which the host must be able to run.
+llvm::Expected<Kernel> compileKernel(const conversion::LinearDesc &desc,
+                                     const target::TargetInfo &target);
+
+enum class Output { Mlir, LlvmIr, Assembly, Object };
+
+/// Compiles `desc` for any target to text or to the bytes of an object file. The functions are
+/// called `linear` and `quantize`.
+llvm::Expected<std::string> translateKernel(const conversion::LinearDesc &desc,
+                                            const target::TargetInfo &target, Output output,
+                                            Kernel *times = nullptr);
+
+} // namespace quern::test
+
+#endif // QUERN_TEST_UNIT_LINEAR_KERNELJIT_H

@@ -1,0 +1,230 @@
+//===- Matrices.cpp - Coded matrices and activations for kernel tests -----===//
+//
+// See the header.
+//
+//===----------------------------------------------------------------------===//
+#include "Matrices.h"
+#include "quern/Format/Number.h"
+#include "quern/Reference/Activations.h"
+#include "quern/Reference/Ops.h"
+#include "quern/Reference/Tolerance.h"
+#include <cmath>
+#include <cstring>
+#include <random>
+
+using namespace quern;
+using namespace quern::conversion;
+using namespace quern::test;
+
+namespace {
+using Random = std::mt19937_64;
+
+uint64_t signExtended(const format::Number &number, uint64_t raw) {
+  if (number.kind != format::Number::Kind::Signed || number.bits >= 64)
+    return raw;
+  unsigned unused = 64 - number.bits;
+  return uint64_t(int64_t(raw << unused) >> unused);
+}
+
+double uniform(Random &random, double low, double high) {
+  return low + (high - low) * double(random() >> 11) * 0x1p-53;
+}
+
+void fillCodes(const format::Spec &spec, format::Stream &codes, Fill fill, Random &random) {
+  const format::Code &code = spec.code;
+  bool number = code.kind == format::Code::Kind::Number;
+  unsigned bits = code.bitsPerIndex();
+  uint64_t last = bits >= 64 ? ~uint64_t(0) : (uint64_t(1) << bits) - 1;
+  if (code.kind == format::Code::Kind::Ternary)
+    last = 2;
+  for (int64_t row = 0; row < codes.rows; ++row)
+    for (int64_t col = 0; col < codes.cols; ++col) {
+      if (number) {
+        float value = code.number.isFloat() && bits > 8 ? uniform(random, -1, 1) : NAN;
+        uint64_t raw = std::isnan(value) ? random() & last : format::encodeNumber(code.number, value);
+        if (fill == Fill::LowestCodes)
+          raw = format::encodeNumber(code.number, bits > 8 ? -2.0f : format::minValue(code.number));
+        if (fill == Fill::HighestCodes)
+          raw = format::encodeNumber(code.number, bits > 8 ? 2.0f : format::maxValue(code.number));
+        if (!std::isfinite(format::decodeNumber(code.number, raw)))
+          raw = 0;
+        codes.set(row, col, signExtended(code.number, raw));
+        continue;
+      }
+      uint64_t raw = fill == Fill::LowestCodes    ? 0
+                     : fill == Fill::HighestCodes ? last
+                                                  : random() % (last + 1);
+      if (code.kind == format::Code::Kind::Power || code.kind == format::Code::Kind::Pow2)
+        raw = signExtended(code.number, raw);
+      codes.set(row, col, raw);
+    }
+}
+
+void fillLevels(llvm::ArrayRef<format::Level> levels, std::vector<format::Stream> &streams,
+                Fill fill, bool scales, Random &random) {
+  for (auto [level, stream] : llvm::zip(levels, streams))
+    for (int64_t row = 0; row < stream.rows; ++row)
+      for (int64_t col = 0; col < stream.cols; ++col) {
+        uint64_t raw;
+        const format::Number &number = level.number;
+        if (number.isFloat()) {
+          double value = uniform(random, 0.25, 1) * (number.bits >= 16 ? 0.02 : 1);
+          if (random() % 4 == 0)
+            value = -value;
+          if (scales && fill == Fill::TinyScales)
+            value *= number.bits > 16 ? 1e-38 : 1e-6;
+          raw = format::encodeNumber(number, float(value));
+        } else {
+          raw = random() & (number.bits >= 64 ? ~uint64_t(0) : (uint64_t(1) << number.bits) - 1);
+          if (fill == Fill::LowestCodes)
+            raw = format::encodeNumber(number, format::minValue(number));
+          if (fill == Fill::HighestCodes)
+            raw = format::encodeNumber(number, format::maxValue(number));
+        }
+        if (scales && fill == Fill::ZeroScales)
+          raw = 0;
+        stream.set(row, col, signExtended(number, raw));
+      }
+}
+} // namespace
+
+llvm::Expected<CodedMatrix> test::makeMatrix(const format::Spec &spec, int64_t n, int64_t k,
+                                             Fill fill, uint64_t seed) {
+  auto layout = format::PackedLayout::get(spec, n, k);
+  if (!layout)
+    return layout.takeError();
+  Random random(seed);
+  CodedMatrix m = {*layout, {}, std::vector<float>(n * k), Buffer(layout->bytes())};
+  format::allocate(spec, 0, n, k, m.components);
+  fillCodes(spec, m.components.codes, fill, random);
+  fillLevels(spec.scale, m.components.scale, fill, true, random);
+  fillLevels(spec.offset, m.components.offset, fill, false, random);
+  fillLevels(spec.zero, m.components.zero, fill, false, random);
+  for (float &entry : m.components.table)
+    entry = float(uniform(random, -1, 1));
+  if (llvm::Error error = format::decode(spec, m.components, m.values))
+    return error;
+  for (int64_t p = 0; p < layout->panels(); ++p)
+    if (llvm::Error error = layout->packPanel(
+            m.components, p, {m.packed.get() + p * layout->panelBytes, size_t(layout->panelBytes)}))
+      return error;
+  return m;
+}
+
+std::vector<float> test::makeActivations(int64_t tokens, int64_t k, uint64_t seed) {
+  Random random(seed);
+  std::vector<float> x(tokens * k);
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t i = 0; i < k; ++i) {
+      float &value = x[t * k + i];
+      value = float(uniform(random, -1, 1));
+      int64_t group = i / 32;
+      if ((group + t) % 7 == 3)
+        value = random() % 2 ? 1.0f : -1.0f; // all codes at their extremes
+      if ((group + t) % 11 == 5)
+        value = 1.0f;
+      if ((group + t) % 13 == 7)
+        value = 0;
+    }
+  return x;
+}
+
+std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
+                              const CodedMatrix &matrix, llvm::ArrayRef<int64_t> tokenCounts,
+                              uint64_t seed) {
+  static const reference::ActivationFormat formats[] = {
+      reference::ActivationFormat::F32, reference::ActivationFormat::BF16,
+      reference::ActivationFormat::Q8, reference::ActivationFormat::Int8};
+  reference::ActivationFormat format = formats[int(desc.activation)];
+  int64_t n = desc.n, k = desc.k, most = desc.maxTokens;
+  std::vector<float> x = makeActivations(most, k, seed), bias(n), residual(most * n);
+  for (int64_t i = 0; i < n; ++i)
+    bias[i] = float(i % 5) - 2;
+  for (int64_t i = 0; i < most * n; ++i)
+    residual[i] = float(i % 3) - 1;
+  ActivationLayout act = ActivationLayout::get(desc.activation, k);
+  Buffer quantized(most * act.bytes);
+  std::memset(quantized.get(), 0x55, quantized.size);
+  if (kernel.quantize) {
+    kernel.quantize(x.data(), quantized.get(), 0, most / 2);
+    kernel.quantize(x.data(), quantized.get(), most / 2, most);
+  }
+  if (desc.activation == Activation::Q8 || desc.activation == Activation::Int8) {
+    int64_t group = desc.activation == Activation::Q8 ? 32 : k;
+    std::vector<int8_t> codes(k);
+    std::vector<float> scales((k + group - 1) / group);
+    for (int64_t t = 0; t < most; ++t) {
+      reference::quantizeRow({x.data() + t * k, size_t(k)}, group, codes, scales);
+      const uint8_t *row = quantized.get() + t * act.bytes;
+      if (std::memcmp(row, codes.data(), k) != 0)
+        return "codes of token " + std::to_string(t) + " differ from the reference";
+      if (std::memcmp(row + act.scalesOffset, scales.data(), scales.size() * 4) != 0)
+        return "scales of token " + std::to_string(t) + " differ from the reference";
+    }
+  }
+  const void *input = kernel.quantize ? static_cast<const void *>(quantized.get()) : x.data();
+  std::vector<float> first;
+  for (int64_t tokens : tokenCounts) {
+    std::vector<float> out(most * n, -12345.0f), expected(tokens * n);
+    std::vector<double> magnitude(tokens * n);
+    int64_t panels = matrix.layout.workUnits(), cut = (panels + 2) / 3;
+    kernel.linear(input, matrix.packed.get(), bias.data(), residual.data(), out.data(), tokens, cut,
+                  panels);
+    kernel.linear(input, matrix.packed.get(), bias.data(), residual.data(), out.data(), tokens, 0,
+                  cut);
+    std::span<const float> addend;
+    if (desc.bias)
+      addend = bias;
+    reference::Matrix xs = {std::span<const float>(x.data(), tokens * k), tokens, k};
+    reference::Matrix ws = {matrix.values, n, k};
+    reference::linear(xs, ws, addend, format, expected);
+    reference::linearMagnitude(xs, ws, addend, format, magnitude);
+    if (desc.residual)
+      for (int64_t i = 0; i < tokens * n; ++i) {
+        expected[i] += residual[i];
+        magnitude[i] += std::fabs(residual[i]);
+      }
+    // The rounding of x is the same on both sides, so products are those of f32.
+    std::string difference =
+        reference::compare({out.data(), size_t(tokens * n)}, expected, magnitude,
+                           reference::f32Epsilon);
+    if (!difference.empty())
+      return std::to_string(tokens) + " tokens: " + difference;
+    for (int64_t i = tokens * n; i < most * n; ++i)
+      if (out[i] != -12345.0f)
+        return std::to_string(tokens) + " tokens: wrote past the last row";
+    out.resize(n);
+    if (first.empty())
+      first = out;
+    if (std::memcmp(first.data(), out.data(), n * 4) != 0)
+      return std::to_string(tokens) + " tokens: token 0 depends on the number of tokens";
+  }
+  return "";
+}
+
+std::string test::checkFormat(const format::Spec &spec, int64_t n, int64_t k, Activation activation,
+                              llvm::ArrayRef<int64_t> tokenCounts, llvm::ArrayRef<Fill> fills,
+                              bool addends) {
+  LinearDesc desc;
+  desc.weight = spec;
+  desc.n = n;
+  desc.k = k;
+  desc.activation = activation;
+  desc.bias = desc.residual = addends;
+  desc.maxTokens = *std::max_element(tokenCounts.begin(), tokenCounts.end());
+  auto target = target::lookup("native");
+  if (!target)
+    return llvm::toString(target.takeError());
+  auto kernel = compileKernel(desc, *target);
+  if (!kernel)
+    return llvm::toString(kernel.takeError());
+  for (Fill fill : fills) {
+    auto matrix = makeMatrix(spec, n, k, fill, 1);
+    if (!matrix)
+      return llvm::toString(matrix.takeError());
+    std::string difference = checkKernel(*kernel, desc, *matrix, tokenCounts, 7);
+    if (!difference.empty())
+      return "fill " + std::to_string(int(fill)) + ", " + difference;
+  }
+  return "";
+}
