@@ -56,10 +56,12 @@ int main(int argc, char **argv) {
   auto file = mlir::openOutputFile(output, &message);
   if (!file)
     return fail(message);
-  if (!emitBytecode)
+  if (!emitBytecode) {
     (*module)->print(file->os());
-  else if (failed(mlir::writeBytecodeToFile(**module, file->os())))
+    file->os() << "\n"; // as mlir-opt tools do
+  } else if (failed(mlir::writeBytecodeToFile(**module, file->os()))) {
     return fail("cannot write bytecode to " + output);
+  }
   file->keep();
   return 0;
 }
