@@ -31,9 +31,8 @@ llvm::Expected<OwningOpRef<ModuleOp>> architectures::buildModel(MLIRContext &con
                                  "'; known: " + llvm::join(knownArchitectures(), ", "));
 }
 
-llvm::Expected<OwningOpRef<ModuleOp>> architectures::importModel(MLIRContext &context,
-                                                                 StringRef path,
-                                                                 const BuildOptions &options) {
+llvm::Expected<OwningOpRef<ModuleOp>>
+architectures::importModel(MLIRContext &context, StringRef path, const BuildOptions &options) {
   llvm::Expected<import::ModelFile> model = import::open(path);
   if (!model)
     return model.takeError();

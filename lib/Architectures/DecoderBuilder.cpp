@@ -20,15 +20,15 @@ DecoderBuilder::DecoderBuilder(MLIRContext &context, const import::ModelFile &mo
 
 llvm::Expected<OwningOpRef<ModuleOp>> DecoderBuilder::build(const Architecture &architecture) {
   auto indices = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
-  auto logits =
-      RankedTensorType::get({ShapedType::kDynamic, config.vocab}, builder.getF32Type());
+  auto logits = RankedTensorType::get({ShapedType::kDynamic, config.vocab}, builder.getF32Type());
   auto cacheType = KvCacheType::getChecked(loc, builder.getContext(), config.layers, config.kvHeads,
                                            config.headDim, options.cache, options.context);
   if (!cacheType)
     return llvm::createStringError(model.path + ": no cache fits the model");
-  auto forward = func::FuncOp::create(
-      loc, "forward",
-      builder.getFunctionType({indices, indices, indices, indices, cacheType}, {logits, cacheType}));
+  auto forward =
+      func::FuncOp::create(loc, "forward",
+                           builder.getFunctionType({indices, indices, indices, indices, cacheType},
+                                                   {logits, cacheType}));
   module->push_back(forward);
   globals.setInsertionPoint(forward);
   addHyperParameters();
@@ -159,8 +159,8 @@ Value DecoderBuilder::gated(Value gate, Value up) {
 Value DecoderBuilder::add(Value a, Value b) { return AddOp::create(builder, loc, a, b); }
 
 std::pair<Value, Value> DecoderBuilder::route(Value logits) {
-  auto op = RouteOp::create(builder, loc, logits, config.expertsUsed,
-                            config.normalizeExpertWeights);
+  auto op =
+      RouteOp::create(builder, loc, logits, config.expertsUsed, config.normalizeExpertWeights);
   return {op.getIds(), op.getWeights()};
 }
 

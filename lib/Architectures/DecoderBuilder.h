@@ -8,9 +8,9 @@
 #ifndef QUERN_LIB_ARCHITECTURES_DECODERBUILDER_H
 #define QUERN_LIB_ARCHITECTURES_DECODERBUILDER_H
 
+#include "mlir/IR/Builders.h"
 #include "quern/Architectures/Architectures.h"
 #include "quern/Dialect/Quern/IR/QuernOps.h"
-#include "mlir/IR/Builders.h"
 #include "llvm/ADT/StringMap.h"
 #include <set>
 

@@ -83,10 +83,10 @@ WeightOp DecoderBuilder::declare(const import::TensorInfo &info, StringRef fullN
   SmallVector<Attribute> components;
   for (const import::Segment &segment : info.segments()) {
     used.insert({segment.file, segment.offset});
-    components.push_back(ComponentAttr::get(
-        builder.getContext(), ComponentRole::Data,
-        FlatSymbolRefAttr::get(builder.getContext(), fileSymbol(segment.file)), segment.offset,
-        segment.size, /*level=*/0));
+    components.push_back(
+        ComponentAttr::get(builder.getContext(), ComponentRole::Data,
+                           FlatSymbolRefAttr::get(builder.getContext(), fileSymbol(segment.file)),
+                           segment.offset, segment.size, /*level=*/0));
   }
   bool gguf = model.container == import::Container::GGUF;
   return WeightOp::create(
@@ -102,11 +102,11 @@ WeightOp DecoderBuilder::declareView(WeightOp base, StringRef fullName, int64_t 
     return view;
   SmallVector<int64_t> shape(base.getTensorType().getShape());
   shape[0] = rows;
-  view = WeightOp::create(globals, loc, fullName,
-                          RankedTensorType::get(shape, builder.getF32Type(),
-                                                base.getTensorType().getEncoding()),
-                          LayoutAttr(), ArrayAttr(), FlatSymbolRefAttr::get(base.getSymNameAttr()),
-                          builder.getI64IntegerAttr(begin));
+  view = WeightOp::create(
+      globals, loc, fullName,
+      RankedTensorType::get(shape, builder.getF32Type(), base.getTensorType().getEncoding()),
+      LayoutAttr(), ArrayAttr(), FlatSymbolRefAttr::get(base.getSymNameAttr()),
+      builder.getI64IntegerAttr(begin));
   return view;
 }
 
@@ -137,9 +137,12 @@ void DecoderBuilder::checkAllUsed() {
   // parts of multimodal models that see or hear.
   constexpr StringLiteral read[] = {"rope_freqs.weight", "rope_factors_long.weight",
                                     "rope_factors_short.weight"};
-  constexpr StringLiteral prefixes[] = {"vision_tower.", "multi_modal_projector.",
-                                        "model.vision_tower.", "model.multi_modal_projector.",
-                                        "v.", "mm."};
+  constexpr StringLiteral prefixes[] = {"vision_tower.",
+                                        "multi_modal_projector.",
+                                        "model.vision_tower.",
+                                        "model.multi_modal_projector.",
+                                        "v.",
+                                        "mm."};
   for (const import::TensorInfo &info : model.tensors) {
     StringRef name = info.name;
     bool known = used.contains({info.file, info.offset}) || llvm::is_contained(read, name) ||

@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Pipeline/Register.h"
-#include "quern/Dialect/Quern/IR/QuernOps.h"
 #include "mlir/Transforms/Passes.h"
+#include "quern/Dialect/Quern/IR/QuernOps.h"
 
 using namespace mlir;
 
@@ -14,6 +14,4 @@ void quern::registerDialects(DialectRegistry &registry) {
                   memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
 }
 
-void quern::registerPasses() {
-  mlir::registerTransformsPasses();
-}
+void quern::registerPasses() { mlir::registerTransformsPasses(); }

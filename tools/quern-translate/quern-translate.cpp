@@ -4,12 +4,12 @@
 // Hugging Face directory.
 //
 //===----------------------------------------------------------------------===//
-#include "quern/Architectures/Architectures.h"
-#include "quern/Pipeline/Register.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Support/FileUtilities.h"
+#include "quern/Architectures/Architectures.h"
+#include "quern/Pipeline/Register.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/ToolOutputFile.h"
@@ -26,7 +26,8 @@ static cl::opt<bool> emitBytecode("emit-bytecode", cl::desc("Write bytecode inst
 static cl::opt<int64_t> context("context", cl::init(0),
                                 cl::desc("Positions per sequence (default: the model's)"));
 static cl::opt<quern::CacheElement>
-    cache("kv-cache", cl::desc("How keys and values are stored"), cl::init(quern::CacheElement::F16),
+    cache("kv-cache", cl::desc("How keys and values are stored"),
+          cl::init(quern::CacheElement::F16),
           cl::values(clEnumValN(quern::CacheElement::F32, "f32", "32-bit floats"),
                      clEnumValN(quern::CacheElement::F16, "f16", "16-bit floats"),
                      clEnumValN(quern::CacheElement::Q8_0, "q8_0", "8-bit codes in groups of 32")));

@@ -7,11 +7,11 @@
 #ifndef QUERN_ARCHITECTURES_ARCHITECTURES_H
 #define QUERN_ARCHITECTURES_ARCHITECTURES_H
 
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
 #include "quern/Dialect/Quern/IR/QuernTypes.h"
 #include "quern/Import/ModelConfig.h"
 #include "quern/Import/ModelFile.h"
-#include "mlir/IR/BuiltinOps.h"
-#include "mlir/IR/OwningOpRef.h"
 
 namespace quern::architectures {
 
@@ -36,9 +36,8 @@ llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> buildModel(mlir::MLIRContext &
                                                              const BuildOptions &options = {});
 
 /// Opens `path` (GGUF or a Hugging Face directory), reads its configuration and builds it.
-llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> importModel(mlir::MLIRContext &context,
-                                                              llvm::StringRef path,
-                                                              const BuildOptions &options = {});
+llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+importModel(mlir::MLIRContext &context, llvm::StringRef path, const BuildOptions &options = {});
 
 } // namespace quern::architectures
 

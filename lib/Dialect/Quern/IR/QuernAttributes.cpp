@@ -4,11 +4,11 @@
 // here its text is only found, and its rules turned into diagnostics.
 //
 //===----------------------------------------------------------------------===//
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
 #include "quern/Dialect/Quern/IR/QuernTypes.h"
 #include "quern/Format/Known.h"
 #include "quern/Format/Size.h"
-#include "mlir/IR/Builders.h"
-#include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
 
@@ -80,8 +80,7 @@ void QuernDialect::printAttribute(Attribute attr, DialectAsmPrinter &printer) co
 // FormatAttr
 //===----------------------------------------------------------------------===//
 
-LogicalResult FormatAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                 format::Spec spec) {
+LogicalResult FormatAttr::verify(function_ref<InFlightDiagnostic()> emitError, format::Spec spec) {
   if (llvm::Error error = format::validate(spec))
     return emitError() << "malformed format: " << llvm::toString(std::move(error));
   return success();

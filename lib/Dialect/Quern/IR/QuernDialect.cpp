@@ -49,7 +49,7 @@ LogicalResult QuernDialect::verifyOperationAttribute(Operation *op, NamedAttribu
                              << attribute.getValue();
   for (NamedAttribute parameter : parameters)
     if (!isa<StringAttr, IntegerAttr, FloatAttr, BoolAttr, UnitAttr>(parameter.getValue()))
-      return op->emitOpError() << "'" << kModelAttr << "' entry '" << parameter.getName()
+      return op->emitOpError() << "'" << kModelAttr << "' entry '" << parameter.getName().strref()
                                << "' must be a string, a number or a flag, found "
                                << parameter.getValue();
   return success();

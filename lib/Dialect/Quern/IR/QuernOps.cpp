@@ -48,6 +48,15 @@ static LogicalResult positive(Operation *op, StringRef name, const APFloat &valu
                            << value.convertToDouble();
 }
 
+/// Result types are inferred before operands are verified, so their ranks are not known yet.
+static LogicalResult hasRank(std::optional<Location> location, Value value, int64_t rank) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  if (type && type.getRank() >= rank)
+    return success();
+  return emitOptionalError(location, "expected a tensor of at least ", rank, " dimension",
+                           rank == 1 ? "" : "s", ", found ", value.getType());
+}
+
 static RankedTensorType rows(MLIRContext *context, ArrayRef<int64_t> shape) {
   return RankedTensorType::get(shape, Float32Type::get(context));
 }
@@ -56,16 +65,20 @@ static RankedTensorType rows(MLIRContext *context, ArrayRef<int64_t> shape) {
 // Products with stored matrices
 //===----------------------------------------------------------------------===//
 
-LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
                                             Adaptor op, SmallVectorImpl<Type> &types) {
+  if (failed(hasRank(loc, op.getTokens(), 1)) || failed(hasRank(loc, op.getTable(), 2)))
+    return failure();
   types.push_back(rows(context, {extent(op.getTokens(), 0), extent(op.getTable(), 1)}));
   return success();
 }
 
 LogicalResult EmbeddingOp::verify() { return success(); }
 
-LogicalResult LinearOp::inferReturnTypes(MLIRContext *context, std::optional<Location>, Adaptor op,
-                                         SmallVectorImpl<Type> &types) {
+LogicalResult LinearOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
+                                         Adaptor op, SmallVectorImpl<Type> &types) {
+  if (failed(hasRank(loc, op.getX(), 2)) || failed(hasRank(loc, op.getWeight(), 2)))
+    return failure();
   types.push_back(rows(context, {extent(op.getX(), 0), extent(op.getWeight(), 0)}));
   return success();
 }
@@ -80,10 +93,13 @@ LogicalResult LinearOp::verify() {
   return success();
 }
 
-LogicalResult ExpertLinearOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+LogicalResult ExpertLinearOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
                                                Adaptor op, SmallVectorImpl<Type> &types) {
-  types.push_back(rows(
-      context, {extent(op.getX(), 0), extent(op.getIds(), 1), extent(op.getWeight(), 1)}));
+  if (failed(hasRank(loc, op.getX(), 1)) || failed(hasRank(loc, op.getWeight(), 2)) ||
+      failed(hasRank(loc, op.getIds(), 2)))
+    return failure();
+  types.push_back(
+      rows(context, {extent(op.getX(), 0), extent(op.getIds(), 1), extent(op.getWeight(), 1)}));
   return success();
 }
 
@@ -98,8 +114,8 @@ LogicalResult ExpertLinearOp::verify() {
                                        "number of chosen experts", extent(getIds(), 1))))
     return failure();
   if (extent(getIds(), 1) > extent(getWeight(), 0))
-    return emitOpError("chooses ") << extent(getIds(), 1) << " of " << extent(getWeight(), 0)
-                                   << " experts";
+    return emitOpError("chooses ")
+           << extent(getIds(), 1) << " of " << extent(getWeight(), 0) << " experts";
   return success();
 }
 
@@ -183,8 +199,10 @@ OpFoldResult ScaleOp::fold(FoldAdaptor) {
 
 LogicalResult SoftcapOp::verify() { return positive(*this, "cap", getCap()); }
 
-LogicalResult TakeRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+LogicalResult TakeRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
                                            Adaptor op, SmallVectorImpl<Type> &types) {
+  if (failed(hasRank(loc, op.getX(), 2)) || failed(hasRank(loc, op.getIndices(), 1)))
+    return failure();
   types.push_back(rows(context, {extent(op.getIndices(), 0), extent(op.getX(), 1)}));
   return success();
 }
@@ -195,8 +213,10 @@ LogicalResult TakeRowsOp::verify() { return success(); }
 // Experts
 //===----------------------------------------------------------------------===//
 
-LogicalResult RouteOp::inferReturnTypes(MLIRContext *context, std::optional<Location>, Adaptor op,
-                                        SmallVectorImpl<Type> &types) {
+LogicalResult RouteOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
+                                        Adaptor op, SmallVectorImpl<Type> &types) {
+  if (failed(hasRank(loc, op.getLogits(), 1)))
+    return failure();
   SmallVector<int64_t> shape = {extent(op.getLogits(), 0), static_cast<int64_t>(op.getTopK())};
   // verify() reports a bad number; a tensor type cannot hold it.
   shape[1] = std::max<int64_t>(shape[1], 0);
@@ -217,8 +237,10 @@ void RouteOp::getAsmResultNames(OpAsmSetValueNameFn setName) {
   setName(getWeights(), "weights");
 }
 
-LogicalResult CombineExpertsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+LogicalResult CombineExpertsOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
                                                  Adaptor op, SmallVectorImpl<Type> &types) {
+  if (failed(hasRank(loc, op.getX(), 3)))
+    return failure();
   types.push_back(rows(context, {extent(op.getX(), 0), extent(op.getX(), 2)}));
   return success();
 }

@@ -108,8 +108,8 @@ LogicalResult WeightOp::verify() {
   if (!expected)
     return emitOpError() << llvm::toString(expected.takeError());
   if (*expected != getStoredBytes())
-    return emitOpError("has components of ") << getStoredBytes() << " bytes, but its type takes "
-                                             << *expected;
+    return emitOpError("has components of ")
+           << getStoredBytes() << " bytes, but its type takes " << *expected;
   return success();
 }
 
@@ -152,9 +152,8 @@ LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
     if (!file)
       return emitOpError("lies in ") << part.getFile() << ", which is not a file";
     if (part.getOffset() > file.getSize() || part.getSize() > file.getSize() - part.getOffset())
-      return emitOpError("ends beyond ")
-             << part.getFile() << ": bytes [" << part.getOffset() << ", +" << part.getSize()
-             << ") of " << file.getSize();
+      return emitOpError("ends beyond ") << part.getFile() << ": bytes [" << part.getOffset()
+                                         << ", +" << part.getSize() << ") of " << file.getSize();
   }
   return success();
 }
@@ -168,14 +167,14 @@ LogicalResult UseOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (!weight)
     return emitOpError("@") << getWeight() << " is not a weight";
   if (weight.getTensorType() != getType())
-    return emitOpError("has type ") << getType() << ", but @" << getWeight() << " is "
-                                    << weight.getTensorType();
+    return emitOpError("has type ")
+           << getType() << ", but @" << getWeight() << " is " << weight.getTensorType();
   return success();
 }
 
 /// Named after the last meaningful part of the weight: `%attn_q` for `blk.0.attn_q.weight`.
 void UseOp::getAsmResultNames(OpAsmSetValueNameFn setName) {
-  StringRef name = getWeight();
+  StringRef name = getWeightAttr() ? getWeight() : "";
   name.consume_back(".weight");
   setName(getResult(), name.substr(name.rfind('.') + 1));
 }

@@ -6,11 +6,11 @@
 #ifndef QUERN_DIALECT_QUERN_IR_QUERNATTRIBUTES_H
 #define QUERN_DIALECT_QUERN_IR_QUERNATTRIBUTES_H
 
-#include "quern/Dialect/Quern/IR/QuernDialect.h"
-#include "quern/Format/Spec.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/TensorEncoding.h"
+#include "quern/Dialect/Quern/IR/QuernDialect.h"
+#include "quern/Format/Spec.h"
 
 namespace quern::format {
 /// Equal specs hash alike; lets a Spec be the key of an attribute.

@@ -6,7 +6,6 @@
 #ifndef QUERN_DIALECT_QUERN_IR_QUERNOPS_H
 #define QUERN_DIALECT_QUERN_IR_QUERNOPS_H
 
-#include "quern/Dialect/Quern/IR/QuernTypes.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OpDefinition.h"
@@ -14,6 +13,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "quern/Dialect/Quern/IR/QuernTypes.h"
 
 #include "quern/Dialect/Quern/IR/QuernInterfaces.h.inc"
 
