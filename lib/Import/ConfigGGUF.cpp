@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "Common.h"
 #include "Config.h"
-#include "quern/Import/TensorTypes.h"
 
 using namespace llvm;
 

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Common.h"
+#include "quern/Format/FileType.h"
 #include "quern/Import/Parsers.h"
 #include "quern/Import/TensorTypes.h"
 #include "llvm/ADT/StringSet.h"
@@ -274,21 +275,18 @@ Error Parser::tensors() {
     }
     if (!cursor.read(typeId) || !cursor.read(tensor.offset))
       return truncated(what);
-    const TensorType *type = ggufType(typeId);
+    const format::FileType *type = format::ggufType(typeId);
     if (!type)
       return error(what + " has the unknown type " + Twine(typeId));
-    if (tensor.shape.back() % type->elements != 0)
+    if (tensor.shape.back() % type->blockElements != 0)
       return error(what + " has rows of " + Twine(tensor.shape.back()) + " elements; " +
-                   type->name + " needs a multiple of " + Twine(type->elements));
-    std::optional<uint64_t> size = storedBytes(*type, tensor.shape);
+                   type->name + " needs a multiple of " + Twine(type->blockElements));
+    std::optional<uint64_t> size = storedBytes(type->blockElements, type->blockBytes, tensor.shape);
     if (!size)
       return error("the size of " + what + " overflows 63 bits");
     tensor.size = *size;
     tensor.fileType = type->name.str();
-    if (std::optional<format::Spec> spec = specOf(type->name))
-      tensor.spec = std::move(*spec);
-    else
-      tensor.decodable = false;
+    tensor.spec = type->spec;
     model.tensors.push_back(std::move(tensor));
   }
   return Error::success();

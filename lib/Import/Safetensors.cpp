@@ -93,7 +93,7 @@ Error Parser::tensor(StringRef name, const json::Value &value) {
   const json::Array *range = object->getArray("data_offsets");
   if (!dtype || !shape || !range)
     return error(what + " lacks '" + (!dtype ? "dtype" : !shape ? "shape" : "data_offsets") + "'");
-  const TensorType *type = safetensorsType(*dtype);
+  const ArrayType *type = arrayType(*dtype);
   if (!type)
     return error(what + " has the unknown type '" + *dtype + "'");
 
@@ -110,7 +110,7 @@ Error Parser::tensor(StringRef name, const json::Value &value) {
       return error("the shape of " + what + " holds something other than sizes");
     info.shape.push_back(*n);
   }
-  std::optional<uint64_t> size = storedBytes(*type, info.shape);
+  std::optional<uint64_t> size = storedBytes(1, type->bytes, info.shape);
   if (!size)
     return error("the size of " + what + " overflows 63 bits");
   std::optional<uint64_t> begin, end;
@@ -128,7 +128,7 @@ Error Parser::tensor(StringRef name, const json::Value &value) {
                  Twine(dataSize));
   info.offset = dataStart + *begin;
   info.size = *size;
-  if (std::optional<format::Spec> spec = specOf(type->name))
+  if (std::optional<format::Spec> spec = specOf(*type))
     info.spec = std::move(*spec);
   else
     info.decodable = false;

@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------===//
 #include "Common.h"
 #include "quern/Import/ModelFile.h"
-#include "quern/Import/TensorTypes.h"
 #include <map>
 
 using namespace llvm;

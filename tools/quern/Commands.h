@@ -16,6 +16,10 @@ inline int fail(llvm::Error error) {
   return Failure;
 }
 
+// argv[0] is the name of the subcommand.
+int inspect(int argc, char **argv);
+int tokenize(int argc, char **argv);
+
 } // namespace quern::tool
 
 #endif

@@ -15,6 +15,8 @@ struct Command {
 };
 // Sorted as a new user meets them.
 const Command commands[] = {
+    {"inspect", "list the tensors, formats, bytes and metadata of a model", quern::tool::inspect},
+    {"tokenize", "print the token ids of a text", quern::tool::tokenize},
     {nullptr, nullptr, nullptr},
 };
 

@@ -40,7 +40,7 @@ struct TensorInfo {
   std::string canonical; ///< the container-independent name, see canonicalName()
   std::vector<int64_t> shape;
   format::Spec spec;     ///< how a number is stored; meaningful only if `decodable`
-  bool decodable = true; ///< false for types that are listed but never weights (I64, F64, ...)
+  bool decodable = true; ///< false for types that are listed but never weights (BOOL, U64)
   std::string fileType;  ///< the file format's name for it: `Q4_K`, `BF16`
   unsigned file = 0;     ///< index into ModelFile::files
   uint64_t offset = 0;   ///< absolute, in that file

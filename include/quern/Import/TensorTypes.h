@@ -1,7 +1,6 @@
-//===- TensorTypes.h - The tensor types of GGUF and safetensors -*- C++ -*-===//
+//===- TensorTypes.h - The tensor types of safetensors ----------*- C++ -*-===//
 //
-// Which numbers and names the two file formats give their tensor types, how many
-// bytes they take, and the format::Spec each stands for.
+// Names, sizes and formats. GGUF's types are format::FileType.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_IMPORT_TENSORTYPES_H
@@ -14,28 +13,24 @@
 
 namespace quern::import {
 
-struct TensorType {
-  llvm::StringRef name;  ///< as the file format spells it
-  uint32_t id = 0;       ///< GGUF's number; unused for safetensors
-  uint32_t elements = 1; ///< per block; blocks lie along the last dimension
-  uint32_t bytes = 0;    ///< per block
+struct ArrayType {
+  llvm::StringRef name;     ///< as safetensors spells it: `F8_E4M3`
+  uint32_t bytes = 0;       ///< of an element
+  llvm::StringRef spelling; ///< of the format; empty for what is never a weight (BOOL, U64)
 };
 
-/// All types of GGUF tensors that are still in use, by number.
-llvm::ArrayRef<TensorType> ggufTypes();
-const TensorType *ggufType(uint32_t id);
-const TensorType *ggufType(llvm::StringRef name);
+llvm::ArrayRef<ArrayType> arrayTypes();
+const ArrayType *arrayType(llvm::StringRef name);
+/// The type that stores `spec`, if any.
+const ArrayType *arrayType(const format::Spec &spec);
 
-/// All types of safetensors (`F32`, `BF16`, `F8_E4M3`, ...).
-llvm::ArrayRef<TensorType> safetensorsTypes();
-const TensorType *safetensorsType(llvm::StringRef name);
+/// How numbers of this type are stored; nothing if it has no format.
+std::optional<format::Spec> specOf(const ArrayType &type);
 
-/// How numbers of this type are stored; nothing for types that are never weights (I64, Q8_K).
-std::optional<format::Spec> specOf(llvm::StringRef typeName);
-
-/// The bytes a tensor of `shape` takes, or nothing if the last dimension is not a whole number of
-/// blocks or the product overflows 63 bits.
-std::optional<uint64_t> storedBytes(const TensorType &type, llvm::ArrayRef<int64_t> shape);
+/// The bytes a tensor of `shape` takes, in blocks along the last dimension; nothing if that is not
+/// a whole number of blocks, or if the elements or bytes overflow 63 bits.
+std::optional<uint64_t> storedBytes(uint64_t blockElements, uint64_t blockBytes,
+                                    llvm::ArrayRef<int64_t> shape);
 
 } // namespace quern::import
 

@@ -219,7 +219,7 @@ TEST(Config, RefusesWhatItDoesNotKnow) {
       bad(json(
           "qwen2",
           R"("use_sliding_window":true,"sliding_window":4,"layer_types":["full_attention","sliding_attention"])")),
-      "(no error)");
+      "the full-attention layers are not every n-th one");
   EXPECT_CONTAINS(
       bad(json("gemma3_text", R"("head_dim":16,"layer_types":["full_attention","sideways"])")),
       "unknown layer type 'sideways'");

@@ -1,0 +1,24 @@
+//===- Inspect.h - What lies in a model file, for people and tools -*- C++ -*-===//
+//
+// The report behind `quern inspect`, the C API and Python.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_IMPORT_INSPECT_H
+#define QUERN_IMPORT_INSPECT_H
+
+#include "quern/Import/ModelFile.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace quern::import {
+
+/// Tensors (name, canonical name, shape, type, format, bytes, file, offset), totals by type, files,
+/// hyper-parameters where they can be read, and metadata. Long arrays of metadata are abbreviated
+/// unless `full`.
+llvm::json::Object inspect(const ModelFile &model, bool full = false);
+
+/// The same as aligned text.
+void printInspection(const ModelFile &model, bool full, llvm::raw_ostream &os);
+
+} // namespace quern::import
+
+#endif // QUERN_IMPORT_INSPECT_H

@@ -1,0 +1,129 @@
+//===- TokenizerImpl.h - A loaded tokenizer ---------------------*- C++ -*-===//
+//
+// Typed views of the blob's sections, and the parts of encoding: finding added
+// tokens, normalizing, cutting into pieces, and the model on one piece.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_RUNTIME_TOKENIZERIMPL_H
+#define QUERN_RUNTIME_TOKENIZERIMPL_H
+
+#include "TokenizerBlob.h"
+#include "TokenizerPattern.h"
+#include "quern/Runtime/Tokenizer.h"
+
+namespace quern::runtime {
+
+/// A half-open byte range of the text being cut.
+struct Piece {
+  size_t begin, end;
+};
+
+/// Working memory of one encode call.
+struct EncodeState {
+  Matcher matcher;
+  std::vector<int32_t> *out = nullptr;
+  std::string error;
+
+  struct Symbol {
+    uint32_t id; ///< noId: a character without a symbol
+    uint32_t size;
+    size_t begin;
+    int64_t previous, next; ///< indices, -1 at the ends
+  };
+  std::vector<Symbol> symbols;
+  struct Candidate {
+    uint32_t rank, result;
+    size_t at;
+    bool operator<(const Candidate &o) const { // for a max-heap: the lowest rank, leftmost first
+      return rank != o.rank ? rank > o.rank : at > o.at;
+    }
+  };
+  std::vector<Candidate> heap;
+  struct Node {
+    double score;
+    size_t from;
+    uint32_t id;
+    bool set;
+  };
+  std::vector<Node> lattice;
+  std::vector<Piece> pieces, nextPieces;
+};
+
+struct Tokenizer::Impl {
+  blob::Header header;
+  const uint32_t *textEnds = nullptr;
+  std::string_view text;
+  const uint8_t *attributes = nullptr;
+  const double *scores = nullptr;
+  const uint32_t *textTable = nullptr;
+  uint64_t textSlots = 0;
+  const blob::PairEntry *pairTable = nullptr;
+  uint64_t pairSlots = 0;
+  const uint32_t *byteIds = nullptr;
+  const blob::AddedEntry *added = nullptr;
+  std::string_view addedText;
+  const int32_t *prefix = nullptr, *suffix = nullptr, *ends = nullptr;
+  size_t prefixCount = 0, suffixCount = 0, endsCount = 0;
+  const uint8_t *cuts = nullptr;
+  bool cutAtMetaspace = false; ///< some byte may be followed by a cut
+
+  struct Step {
+    TokenizerStep::Kind kind;
+    TokenizerStep::Behavior behavior;
+    bool invert;
+    std::string_view a, b;
+    Pattern pattern;
+  };
+  std::vector<Step> normalizer, preTokenizer;
+  bool mapped = false; ///< pieces reach the model in GPT-2's printable characters
+
+  /// The two lists of added tokens, each with the first bytes that occur in it.
+  struct AddedList {
+    const blob::AddedEntry *entries = nullptr;
+    size_t count = 0;
+    bool first[256] = {};
+  };
+  AddedList rawAdded, normalizedAdded;
+
+  /// Checks the blob and sets the views up; an empty string, or what is wrong.
+  std::string load(const uint8_t *data, size_t size);
+
+  bool has(blob::Flag flag) const { return header.flags & flag; }
+  TokenizerKind kind() const { return TokenizerKind(header.kind); }
+  std::string_view symbolText(uint32_t symbol) const {
+    uint32_t begin = symbol ? textEnds[symbol - 1] : 0;
+    return text.substr(begin, textEnds[symbol] - begin);
+  }
+  std::string_view addedTextOf(const blob::AddedEntry &e) const {
+    return addedText.substr(e.begin, e.size);
+  }
+  /// The symbol with this text, or noId.
+  uint32_t symbol(std::string_view s) const;
+  const blob::PairEntry *pair(uint32_t left, uint32_t right) const;
+
+  // Tokenizer.cpp: from text to pieces.
+  struct AddedMatch {
+    uint32_t id;
+    size_t begin, end; ///< including white space it takes along
+  };
+  template <typename Allowed>
+  bool findAdded(const AddedList &list, std::string_view text, size_t from, const Allowed &special,
+                 AddedMatch &match) const;
+
+  // TokenizerSplit.cpp
+  std::string normalize(std::string_view text, EncodeState &state) const;
+  /// Cuts well-formed text and feeds the pieces to the model.
+  void tokenizeText(std::string_view text, bool first, EncodeState &state) const;
+
+  // TokenizerModel.cpp
+  void tokenizePiece(std::string_view piece, EncodeState &state, bool useSingles = true) const;
+  void tokenizeBytes(std::string_view bytes, EncodeState &state) const; ///< not UTF-8
+private:
+  void merge(std::string_view piece, EncodeState &state) const;
+  void viterbi(std::string_view piece, EncodeState &state) const;
+  void emitUnknown(std::string_view characters, bool &previousUnknown, EncodeState &state) const;
+};
+
+} // namespace quern::runtime
+
+#endif // QUERN_RUNTIME_TOKENIZERIMPL_H

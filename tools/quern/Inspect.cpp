@@ -1,0 +1,53 @@
+//===- Inspect.cpp - quern inspect ----------------------------------------===//
+//
+// Lists the tensors, formats, bytes and metadata of any input.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Import/Inspect.h"
+#include "Commands.h"
+#include "llvm/ADT/StringRef.h"
+
+namespace quern::tool {
+
+static const char usage[] =
+    "usage: quern inspect FILE [--json] [--full]\n\n"
+    "Lists the tensors, formats, bytes and metadata of a GGUF file (the first of a split one), a\n"
+    "Hugging Face directory or a .safetensors file.\n\n"
+    "  --json   print one JSON object\n"
+    "  --full   print long metadata (vocabularies) in full\n";
+
+int inspect(int argc, char **argv) {
+  llvm::StringRef path;
+  bool json = false, full = false;
+  for (int i = 1; i < argc; ++i) {
+    llvm::StringRef arg = argv[i];
+    if (arg == "--help" || arg == "-h") {
+      llvm::outs() << usage;
+      return Success;
+    }
+    if (arg == "--json")
+      json = true;
+    else if (arg == "--full")
+      full = true;
+    else if (!arg.starts_with("-") && path.empty())
+      path = arg;
+    else {
+      llvm::errs() << "quern: error: unexpected argument '" << arg << "'\n\n" << usage;
+      return Usage;
+    }
+  }
+  if (path.empty()) {
+    llvm::errs() << "quern: error: expected a file\n\n" << usage;
+    return Usage;
+  }
+  llvm::Expected<import::ModelFile> model = import::open(path);
+  if (!model)
+    return fail(model.takeError());
+  if (json)
+    llvm::outs() << llvm::json::Value(import::inspect(*model, full)) << "\n";
+  else
+    import::printInspection(*model, full, llvm::outs());
+  return Success;
+}
+
+} // namespace quern::tool
