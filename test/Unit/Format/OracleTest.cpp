@@ -4,6 +4,7 @@
 // both. Without the script's output these tests are skipped.
 //
 //===----------------------------------------------------------------------===//
+#include "quern/Format/Encode.h"
 #include "quern/Format/FileType.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -79,5 +80,26 @@ TEST_F(Oracle, PacksBackToTheSameBytes) {
     std::vector<uint8_t> packed(bytes.size());
     llvm::cantFail(type.pack(components, packed));
     EXPECT_EQ(packed, bytes) << type.name.str();
+  }
+}
+
+TEST_F(Oracle, EncodesAsGguf) {
+  const std::set<std::string> encoded = {"F32",  "F16",  "BF16",  "Q4_0",  "Q4_1", "Q5_0",
+                                         "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4"};
+  for (const FileType &type : ggufTypes()) {
+    auto values = read<float>(type.name + ".in");
+    auto expected = read<uint8_t>(type.name + ".out");
+    ASSERT_EQ(!values.empty(), encoded.count(type.name.str()) == 1) << type.name.str();
+    if (values.empty())
+      continue;
+    Components components;
+    llvm::Error error = encode(type.spec, values, rows, cols, components, "x");
+    ASSERT_FALSE(error) << llvm::toString(std::move(error));
+    std::vector<uint8_t> bytes(expected.size());
+    llvm::cantFail(type.pack(components, bytes));
+    for (size_t i = 0; i < bytes.size(); ++i)
+      ASSERT_EQ(bytes[i], expected[i]) << type.name.str() << " row " << i / (bytes.size() / rows)
+                                       << " block " << i % (bytes.size() / rows) / type.blockBytes
+                                       << " byte " << i % (bytes.size() / rows) % type.blockBytes;
   }
 }
