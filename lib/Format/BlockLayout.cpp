@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "BlockLayout.h"
 #include <algorithm>
+#include <cstring>
 #include <tuple>
 
 using namespace quern::format;
@@ -38,7 +39,36 @@ void BlockField::finish() {
   std::sort(runs.begin(), runs.end(), [](const BitRun &a, const BitRun &b) {
     return std::tie(a.to, a.element) < std::tie(b.to, b.element);
   });
+  if (elementBytes != 1)
+    return;
+  std::vector<BitRun> others;
+  for (size_t i = 0; i < runs.size();) {
+    const BitRun &first = runs[i];
+    auto continues = [&](unsigned bit) {
+      const BitRun &run = runs[i + bit];
+      return run.byte == first.byte && run.element == first.element + bit && run.shift == bit &&
+             run.width == 1 && run.count == 1 && run.to == first.to;
+    };
+    unsigned bits = 0;
+    while (bits < 8 && i + bits < runs.size() && continues(bits))
+      ++bits;
+    if (bits == 8)
+      spreads.push_back({first.byte, first.element, first.to});
+    else
+      others.push_back(first);
+    i += bits == 8 ? 8 : 1;
+  }
+  runs = std::move(others);
 }
+
+/// Byte i of the result is bit i of `bits`.
+static uint64_t spreadBits(uint8_t bits) {
+  uint64_t picked = (bits * 0x0101010101010101u) & 0x8040201008040201u;
+  return ((picked + 0x7F7F7F7F7F7F7F7Fu) >> 7) & 0x0101010101010101u;
+}
+
+/// The inverse, of bytes that are 0 or 1.
+static uint8_t gatherBits(uint64_t bytes) { return uint8_t((bytes * 0x0102040810204080u) >> 56); }
 
 template <typename C> static auto &streamOf(BlockField::Target target, C &components) {
   switch (target) {
@@ -75,9 +105,23 @@ uint8_t quern::format::tritByte(const unsigned (&digits)[5]) {
   return uint8_t((value * 256 + 242) / 243); // the least fraction of 256 that reads back
 }
 
+static void unpackSpreads(const BlockField &field, const uint8_t *block, uint8_t *out, bool first) {
+  for (const BitSpread &spread : field.spreads) {
+    if ((spread.to == 0) != first)
+      continue;
+    uint64_t old = 0, bits = spreadBits(block[spread.byte]) << spread.to;
+    if (!first)
+      std::memcpy(&old, out + spread.element, 8);
+    bits |= old;
+    std::memcpy(out + spread.element, &bits, 8);
+  }
+}
+
 template <typename T>
 static void unpackRuns(const BlockField &field, const uint8_t *__restrict block,
                        T *__restrict out) {
+  if constexpr (sizeof(T) == 1)
+    unpackSpreads(field, block, out, /*first=*/true);
   for (const BitRun &run : field.runs) {
     const uint8_t *from = block + run.byte;
     T *to = out + run.element;
@@ -89,6 +133,8 @@ static void unpackRuns(const BlockField &field, const uint8_t *__restrict block,
       for (unsigned i = 0; i < run.count; ++i)
         to[i] = T(to[i] | T((T(from[i]) >> shift) & mask) << run.to);
   }
+  if constexpr (sizeof(T) == 1)
+    unpackSpreads(field, block, out, /*first=*/false);
   if (field.excess != 0)
     for (unsigned i = 0; i < field.elements; ++i)
       out[i] = T(out[i] - T(field.excess));
@@ -103,6 +149,14 @@ static void packRuns(const BlockField &field, const T *__restrict from, uint8_t 
     for (unsigned i = 0; i < run.count; ++i)
       to[i] |= uint8_t(((T(elements[i] + T(field.excess)) >> run.to) & mask) << run.shift);
   }
+  if constexpr (sizeof(T) == 1)
+    for (const BitSpread &spread : field.spreads) {
+      uint64_t bytes = 0;
+      for (unsigned i = 0; i < 8; ++i)
+        bytes |= uint64_t((uint8_t(from[spread.element + i] + field.excess) >> spread.to) & 1)
+                 << (8 * i);
+      block[spread.byte] |= gatherBits(bytes);
+    }
 }
 
 void BlockField::unpack(const uint8_t *block, uint8_t *out) const {

@@ -23,6 +23,13 @@ struct BitRun {
   uint8_t to;
 };
 
+/// Bit i of byte `byte` is bit `to` of element `element + i`, for i < 8: eight BitRuns in one.
+struct BitSpread {
+  uint16_t byte;
+  uint16_t element;
+  uint8_t to;
+};
+
 /// Five base-3 digits a byte, the first most significant, as a fraction of 256: digit i of
 /// byte `byte + j` is element `element + i x count + j`, for j < count and i < digits.
 struct TritRun {
@@ -42,11 +49,13 @@ public:
   unsigned elementBytes = 1; ///< of the Stream
   unsigned excess = 0;       ///< stored = value + excess
   std::vector<BitRun> runs;  ///< an element's lowest bits come in an earlier run than its others
+  std::vector<BitSpread> spreads;
   std::vector<TritRun> trits;
 
   /// Bits [bit, bit + width) of the block (LSB first) are the next bits of `element`.
   void add(unsigned element, unsigned bit, unsigned width);
-  /// Orders the runs so that unpacking may store the first and OR the others.
+  /// Orders the runs so that unpacking may store the first and OR the others, and joins what
+  /// BitSpread covers.
   void finish();
 
   Stream &stream(Components &components) const;

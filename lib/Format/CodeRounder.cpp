@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <tuple>
 
 using namespace quern::format;
 
@@ -28,17 +29,30 @@ CodeRounder::CodeRounder(const Code &code) : code(code) {
     for (uint64_t raw = 0; raw < uint64_t(1) << code.number.bits; ++raw)
       entries.push_back(decodeCode(code, raw));
     break;
-  case Code::Kind::Table: {
-    const Table &table = code.table;
-    entries.assign(table.values().begin(), table.values().end());
-    for (size_t e = 0; e < entries.size(); e += table.dim) {
-      float norm = 0;
-      for (unsigned i = 0; i < table.dim; ++i)
-        norm += entries[e + i] * entries[e + i];
-      norms.push_back(norm);
-    }
+  case Code::Kind::Table:
+    entries.assign(code.table.values().begin(), code.table.values().end());
     break;
   }
+  if (code.kind == Code::Kind::Table && isVector()) {
+    size_t dim = code.table.dim, count = entries.size() / dim;
+    transposed.resize(entries.size());
+    norms.resize(count);
+    for (size_t e = 0; e < count; ++e)
+      for (size_t i = 0; i < dim; ++i) {
+        transposed[i * count + e] = entries[e * dim + i];
+        norms[e] += entries[e * dim + i] * entries[e * dim + i];
+      }
+  } else {
+    for (uint32_t e = 0; e < entries.size(); ++e)
+      sortedIndex.push_back(e);
+    auto less = [&](uint32_t a, uint32_t b) {
+      return std::tie(entries[a], a) < std::tie(entries[b], b);
+    };
+    auto same = [&](uint32_t a, uint32_t b) { return entries[a] == entries[b]; };
+    std::sort(sortedIndex.begin(), sortedIndex.end(), less);
+    sortedIndex.erase(std::unique(sortedIndex.begin(), sortedIndex.end(), same), sortedIndex.end());
+    for (uint32_t e : sortedIndex)
+      sorted.push_back(entries[e]);
   }
   if (!entries.empty()) {
     lowest = *std::min_element(entries.begin(), entries.end());
@@ -79,34 +93,64 @@ float CodeRounder::scaleFor(llvm::ArrayRef<float> values, bool signedScale) cons
   return scale;
 }
 
-uint64_t CodeRounder::roundInteger(float scaled) const {
-  unsigned bits = code.number.bits;
-  float rounded;
-  if (code.number.kind == Number::Kind::Unsigned)
-    rounded = std::floor(scaled + 0.5f);
-  else if (bits < 8)
-    rounded = std::floor(scaled + (0.5f - lowest)) + lowest;
-  else
-    rounded = std::round(scaled);
-  return encodeNumber(code.number, std::clamp(rounded, lowest, highest));
+/// Truncation serves as floor where values are clamped to be positive first, and it vectorizes.
+void CodeRounder::roundIntegers(llvm::ArrayRef<float> values, float inverse,
+                                llvm::ArrayRef<float> zeros, float *codes) const {
+  size_t n = values.size();
+  float low = lowest, range = highest - lowest;
+  for (size_t i = 0; i < n; ++i)
+    codes[i] = values[i] * inverse;
+  if (!zeros.empty())
+    for (size_t i = 0; i < n; ++i)
+      codes[i] = codes[i] + zeros[i];
+  if (code.number.bits > 16) {
+    for (size_t i = 0; i < n; ++i)
+      codes[i] = std::clamp(std::nearbyint(codes[i]), lowest, highest);
+    return;
+  }
+  if (code.number.kind == Number::Kind::Signed && code.number.bits >= 8) {
+    for (size_t i = 0; i < n; ++i) {
+      float v = std::min(std::max(codes[i], lowest), highest);
+      float whole = float(int32_t(v)), rest = v - whole;
+      codes[i] = whole + (rest >= 0.5f ? 1.0f : 0.0f) - (rest <= -0.5f ? 1.0f : 0.0f);
+    }
+    return;
+  }
+  float shift = 0.5f - low; // exact, and 0.5 for unsigned codes
+  for (size_t i = 0; i < n; ++i) {
+    float v = std::min(std::max(codes[i] + shift, 0.0f), range);
+    codes[i] = float(int32_t(v)) + low;
+  }
 }
 
-/// Nearest of at most a few hundred scalar entries.
+/// Nearest scalar entry. Errors are compared as rounded to f32, and the first of equals wins.
 uint64_t CodeRounder::roundEntry(const float *value, float scale, float zero) const {
-  uint64_t best = 0;
+  float unit = scale == 0 ? 0 : *value / scale + zero;
+  size_t above = 0;
+  if (sorted.size() <= 16)
+    for (float entry : sorted)
+      above += entry <= unit;
+  else
+    above = std::upper_bound(sorted.begin(), sorted.end(), unit) - sorted.begin();
+  // The two around it, and one more on each side for the rounding of `unit`.
+  size_t begin = above < 2 ? 0 : above - 2, end = std::min(above + 2, sorted.size());
+  if (scale == 0)
+    begin = 0, end = sorted.size();
+  uint64_t best = sortedIndex[begin];
   float least = INFINITY;
-  for (size_t e = 0; e < entries.size(); ++e) {
-    float error = std::fabs(scale * (entries[e] - zero) - *value);
-    if (error < least) {
+  for (size_t i = begin; i < end; ++i) {
+    float error = std::fabs(scale * (sorted[i] - zero) - *value);
+    if (error < least || (error == least && sortedIndex[i] < best)) {
       least = error;
-      best = e;
+      best = sortedIndex[i];
     }
   }
   return best;
 }
 
 /// Nearest table entry for each part, in units of the scale; signs are chosen first.
-uint64_t CodeRounder::roundVector(const float *values, float inverse, float zero) const {
+uint64_t CodeRounder::roundVector(const float *values, float inverse, float zero,
+                                  std::vector<float> &scratch) const {
   const Table &table = code.table;
   unsigned count = width();
   float scaled[64];
@@ -130,33 +174,36 @@ uint64_t CodeRounder::roundVector(const float *values, float inverse, float zero
   uint64_t raw = signs << (table.parts * table.indexBits);
   for (unsigned part = 0; part < table.parts; ++part) {
     const float *v = scaled + part * table.dim;
-    uint64_t best = 0;
-    float least = INFINITY;
-    for (size_t e = 0; e < norms.size(); ++e) {
-      float dot = 0;
-      for (unsigned i = 0; i < table.dim; ++i)
-        dot += v[i] * entries[e * table.dim + i];
-      float distance = norms[e] - 2 * dot;
-      if (distance < least) {
-        least = distance;
-        best = e;
-      }
+    // |entry|^2 - 2 entry.v for every entry, a loop over entries for each value.
+    size_t count = norms.size();
+    std::vector<float> &distance = scratch;
+    distance.assign(norms.begin(), norms.end());
+    for (unsigned i = 0; i < table.dim; ++i) {
+      const float *column = &transposed[i * count];
+      float twice = 2 * v[i];
+      for (size_t e = 0; e < count; ++e)
+        distance[e] = distance[e] - twice * column[e];
     }
+    uint64_t best = std::min_element(distance.begin(), distance.end()) - distance.begin();
     raw |= best << (part * table.indexBits);
   }
   return raw;
 }
 
-uint64_t CodeRounder::round(const float *values, float scale, float inverse, float zero) const {
+uint64_t CodeRounder::round(const float *values, float scale, float inverse, float zero,
+                            std::vector<float> &scratch) const {
   switch (code.kind) {
-  case Code::Kind::Number:
+  case Code::Kind::Number: {
     if (code.number.isFloat()) {
       // Plain floats keep the sign of zero and may overflow (which the caller reports).
       if (scale == 1 && zero == 0)
         return encodeNumber(code.number, *values);
       return encodeNumber(code.number, std::clamp(*values * inverse + zero, lowest, highest));
     }
-    return roundInteger(*values * inverse + zero);
+    float rounded;
+    roundIntegers(llvm::ArrayRef(values, 1), inverse, llvm::ArrayRef(&zero, 1), &rounded);
+    return encodeNumber(code.number, rounded);
+  }
   case Code::Kind::Sign:
     return std::signbit(scale) ? *values < 0 : *values >= 0;
   case Code::Kind::Ternary:
@@ -165,15 +212,55 @@ uint64_t CodeRounder::round(const float *values, float scale, float inverse, flo
   case Code::Kind::Power:
     return roundEntry(values, scale, zero);
   case Code::Kind::Table:
-    if (width() == 1 && code.table.signs == Table::Signs::None)
-      return roundEntry(values, scale, zero);
-    return roundVector(values, inverse, zero);
+    return isVector() ? roundVector(values, inverse, zero, scratch)
+                      : roundEntry(values, scale, zero);
   }
   return 0;
 }
 
-void CodeRounder::decode(uint64_t raw, float scale, float zero, float *out) const {
-  decodeIndex(code, {}, raw, out);
-  for (unsigned i = 0; i < width(); ++i)
-    out[i] = (out[i] - zero) * scale;
+CodeRounder::Fit CodeRounder::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> zeros,
+                                  float scale) const {
+  float inverse = 1 / scale;
+  if (scale == 0 || !std::isfinite(inverse))
+    return {scale, INFINITY};
+  std::vector<float> units(values.size()), scratch;
+  if (isInteger()) {
+    roundIntegers(values, inverse, zeros, units.data());
+  } else {
+    unsigned n = width();
+    llvm::ArrayRef<float> table;
+    if (code.kind == Code::Kind::Table)
+      table = entries;
+    for (size_t i = 0; i + n <= values.size(); i += n) {
+      uint64_t raw = round(&values[i], scale, inverse, zeros.empty() ? 0 : zeros[i], scratch);
+      if (code.kind == Code::Kind::Table)
+        decodeEntry(code.table, table, raw, &units[i]);
+      else
+        units[i] = decodeCode(code, raw);
+    }
+  }
+  if (!zeros.empty())
+    for (size_t i = 0; i < units.size(); ++i)
+      units[i] = units[i] - zeros[i];
+  // Eight sums each, so that the order is fixed and the loop vectorizes. In units of the scale,
+  // for squares of the values themselves may overflow or vanish.
+  float dots[8] = {}, squares[8] = {}, norms[8] = {};
+  size_t n = values.size();
+  for (size_t i = 0; i < n; i += 8)
+    for (size_t j = 0; j < std::min<size_t>(8, n - i); ++j) {
+      float v = values[i + j] * inverse;
+      dots[j] += v * units[i + j];
+      squares[j] += units[i + j] * units[i + j];
+      norms[j] += v * v;
+    }
+  double dot = 0, square = 0, norm = 0;
+  for (int j = 0; j < 8; ++j) {
+    dot += dots[j];
+    square += squares[j];
+    norm += norms[j];
+  }
+  if (square == 0)
+    return {scale, INFINITY};
+  double factor = dot / square;
+  return {float(factor * scale), (norm - factor * dot) * double(scale) * double(scale)};
 }

@@ -18,6 +18,7 @@ public:
 
   /// Values an index covers.
   unsigned width() const { return code.valuesPerIndex(); }
+  bool isVector() const { return width() > 1 || code.table.signs != Table::Signs::None; }
   bool isInteger() const { return code.kind == Code::Kind::Number && !code.number.isFloat(); }
   /// Smallest and largest value of a code.
   float low() const { return lowest; }
@@ -29,20 +30,34 @@ public:
   float scaleFor(llvm::ArrayRef<float> values, bool signedScale) const;
 
   /// Nearest index for width() values; `inverse` is 1/scale or 0. Integers: half away from zero
-  /// from 8 bits on, else half up, which is what GGUF's tools do. Tables: the first of equals.
-  uint64_t round(const float *values, float scale, float inverse, float zero) const;
+  /// from 8 bits on (signed), else half up, as GGUF's tools do. Tables: the first of equals.
+  /// `scratch` only saves allocations.
+  uint64_t round(const float *values, float scale, float inverse, float zero,
+                 std::vector<float> &scratch) const;
 
-  /// What one index decodes to, under a scale and zero.
-  void decode(uint64_t raw, float scale, float zero, float *out) const;
+  /// Integers only: the codes of many values, as floats. `zeros` is per value, or empty.
+  void roundIntegers(llvm::ArrayRef<float> values, float inverse, llvm::ArrayRef<float> zeros,
+                     float *codes) const;
+
+  /// How well a scale serves: codes are rounded under `scale`, then fitted.
+  struct Fit {
+    float scale;  ///< of least squared error for those codes
+    double error; ///< squared, with that scale
+  };
+  Fit fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> zeros, float scale) const;
 
 private:
-  uint64_t roundInteger(float scaled) const;
   uint64_t roundEntry(const float *values, float scale, float zero) const;
-  uint64_t roundVector(const float *values, float inverse, float zero) const;
+  uint64_t roundVector(const float *values, float inverse, float zero,
+                       std::vector<float> &scratch) const;
 
   const Code &code;
-  std::vector<float> entries; ///< of scalar codes by brute force, or of a table
-  std::vector<float> norms;   ///< of a table's entries, squared
+  std::vector<float> entries; ///< what each index stands for: of scalar codes and tables
+  // Scalar entries in ascending order without repetition, and the first index of each.
+  std::vector<float> sorted;
+  std::vector<uint32_t> sortedIndex;
+  // Vector tables: value i of entry e at [i x entries + e], and squared norms.
+  std::vector<float> transposed, norms;
   float lowest = 0, highest = 0;
 };
 

@@ -66,6 +66,9 @@ class CodeReader {
 public:
   CodeReader(const Code &code, const Components &components)
       : code(code), components(components), values(code.valuesPerIndex()) {
+    if (code.kind == Code::Kind::Table)
+      entries =
+          code.table.isLearned() ? llvm::ArrayRef<float>(components.table) : code.table.values();
     if (components.codes.elementBytes == 1 && values == 1) {
       uint64_t mask = (uint64_t(1) << code.bitsPerIndex()) - 1;
       small.resize(256);
@@ -83,25 +86,49 @@ public:
         out[i] = small[from[i]];
       return;
     }
-    if (code.kind == Code::Kind::Number && code.number.isFloat(FloatKind::F32)) {
+    if (code.kind == Code::Kind::Table) {
+      for (int64_t i = 0; i < n; ++i)
+        decodeEntry(code.table, entries, codes.get(row, i), out + i * values);
+      return;
+    }
+    if (isPlain(FloatKind::F32)) {
       std::memcpy(out, codes.data<uint8_t>() + row * n * 4, n * 4);
       return;
     }
-    if (code.kind == Code::Kind::Number && code.number.isFloat(FloatKind::BF16)) {
+    if (isPlain(FloatKind::BF16)) {
       const uint16_t *from = codes.data<uint16_t>() + row * n;
       for (int64_t i = 0; i < n; ++i)
         out[i] = std::bit_cast<float>(uint32_t(from[i]) << 16);
       return;
     }
+    if (isPlain(FloatKind::F16)) {
+      const uint16_t *from = codes.data<uint16_t>() + row * n;
+      for (int64_t i = 0; i < n; ++i)
+        out[i] = decodeHalf(from[i]);
+      return;
+    }
     for (int64_t i = 0; i < n; ++i)
-      decodeIndex(code, components.table, codes.get(row, i), out + i * values);
+      out[i] = decodeCode(code, codes.get(row, i));
   }
 
 private:
+  bool isPlain(FloatKind kind) const {
+    return code.kind == Code::Kind::Number && code.number.isFloat(kind);
+  }
+
+  /// decodeFloat(F16, ...) without branches, for loops over many.
+  static float decodeHalf(uint32_t half) {
+    uint32_t aligned = (half & 0x7FFF) << 13;
+    uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(aligned) * 0x1p112f);
+    uint32_t bits = (half & 0x7C00) == 0x7C00 ? aligned | 0x7F800000u : finite;
+    return std::bit_cast<float>(bits | (half & 0x8000) << 16);
+  }
+
   const Code &code;
   const Components &components;
   int64_t values;
-  std::vector<float> small; ///< what each byte stands for, if codes are bytes
+  llvm::ArrayRef<float> entries; ///< of a table
+  std::vector<float> small;      ///< what each byte stands for, if codes are bytes
 };
 } // namespace
 
@@ -125,16 +152,21 @@ static void decodeBase(const Spec &spec, const Components &components, float *ou
     reader.read(row, values.data());
     for (int64_t begin = 0; begin < components.cols; begin += stretch) {
       int64_t end = std::min(begin + stretch, components.cols);
-      if (!zero.empty())
+      if (!zero.empty()) {
+        float z = zero.at(begin);
         for (int64_t i = begin; i < end; ++i)
-          values[i] = values[i] - zero.at(begin);
-      if (!scale.empty())
+          values[i] = values[i] - z;
+      }
+      if (!scale.empty()) {
+        float s = scale.at(begin);
         for (int64_t i = begin; i < end; ++i)
-          values[i] = values[i] * scale.at(begin);
+          values[i] = values[i] * s;
+      }
       if (!offset.empty()) {
-        float o = offset.at(begin);
+        // Subtracting is adding the negated offset: the same rounding.
+        float o = spec.offsetSign < 0 ? -offset.at(begin) : offset.at(begin);
         for (int64_t i = begin; i < end; ++i)
-          values[i] = spec.offsetSign < 0 ? values[i] - o : values[i] + o;
+          values[i] = values[i] + o;
       }
     }
     std::memcpy(out + row * components.cols, values.data(), components.cols * sizeof(float));

@@ -35,27 +35,14 @@ public:
   }
 
 private:
-  float valueAt(int64_t row, int64_t col) const { return values[row * out.cols + col]; }
+  float zeroAt(int64_t i) const { return elementZeros.empty() ? 0 : elementZeros[i]; }
 
-  /// What the code has to express at an element: the value less its offset.
-  float restAt(int64_t row, int64_t col) const {
-    float value = valueAt(row, col);
-    if (spec.offset.empty())
-      return value;
-    float offset = offsets[offsetGrid.indexOf(row, col)];
-    return spec.offsetSign < 0 ? value + offset : value - offset;
-  }
-
-  float zeroAt(int64_t row, int64_t col) const {
-    return spec.zero.empty() ? 0 : zeros[zeroGrid.indexOf(row, col)];
-  }
-
-  /// Calls visit(tile, row, firstCol, endCol) for every stretch of a row within one tile.
+  /// Calls visit(tile, first, count) for every stretch of elements of a row within one tile.
   template <typename Visit> void forEachStretch(const TileGrid &grid, const Visit &visit) const {
     int64_t width = grid.tileCols == 0 ? out.cols : grid.tileCols;
     for (int64_t row = 0; row < out.rows; ++row)
       for (int64_t col = 0; col < out.cols; col += width)
-        visit(grid.indexOf(row, col), row, col, std::min(col + width, out.cols));
+        visit(grid.indexOf(row, col), row * out.cols + col, std::min(width, out.cols - col));
   }
 
   llvm::Error overflow(llvm::StringRef what) const {
@@ -67,6 +54,8 @@ private:
   llvm::Error encodeZeros();
   llvm::Error encodeScales();
   llvm::Error encodeCodes();
+  llvm::Error encodePlain();
+  float scaleOf(int64_t tile) const { return spec.scale.empty() ? 1 : scales[tile]; }
   float chooseScale(llvm::ArrayRef<float> rest, llvm::ArrayRef<float> zero) const;
   float largestScale(llvm::ArrayRef<float> zero) const;
   bool followsTernaryTools() const;
@@ -78,21 +67,26 @@ private:
   llvm::StringRef tensor;
   CodeRounder rounder;
   TileGrid scaleGrid, offsetGrid, zeroGrid;
-  std::vector<float> scales, offsets, zeros; ///< per tile of their grids, as used by the codes
+  std::vector<float> scales;       ///< per tile, as used by the codes
+  llvm::ArrayRef<float> rest;      ///< values less their offsets: what the codes have to express
+  std::vector<float> restStorage;  ///< of `rest`, if there is an offset
+  std::vector<float> elementZeros; ///< the zero of each element; empty if there is none
 };
 } // namespace
 
 /// The offset puts the least value at the lowest code (0 for unsigned codes).
 llvm::Error BaseEncoder::encodeOffsets() {
+  rest = values;
   if (spec.offset.empty())
     return llvm::Error::success();
   std::vector<float> least(offsetGrid.size(), INFINITY), most(offsetGrid.size(), -INFINITY);
-  forEachStretch(offsetGrid, [&](int64_t tile, int64_t row, int64_t first, int64_t end) {
-    for (int64_t col = first; col < end; ++col) {
-      least[tile] = std::min(least[tile], valueAt(row, col));
-      most[tile] = std::max(most[tile], valueAt(row, col));
+  forEachStretch(offsetGrid, [&](int64_t tile, int64_t first, int64_t count) {
+    for (float value : values.slice(first, count)) {
+      least[tile] = std::min(least[tile], value);
+      most[tile] = std::max(most[tile], value);
     }
   });
+  std::vector<float> offsets;
   for (size_t i = 0; i < least.size(); ++i) {
     float offset = least[i];
     if (rounder.low() < 0) {
@@ -107,8 +101,16 @@ llvm::Error BaseEncoder::encodeOffsets() {
   std::vector<float> held = offsets;
   if (!encodeLevels(spec.offset, offsetGrid, out.offset, held))
     return overflow("an offset");
+  // GGUF's tools round codes by the offset before it is rounded itself.
   if (!isSingleFloat(spec.offset))
     offsets = std::move(held);
+  restStorage.resize(values.size());
+  forEachStretch(offsetGrid, [&](int64_t tile, int64_t first, int64_t count) {
+    float offset = spec.offsetSign < 0 ? -offsets[tile] : offsets[tile];
+    for (int64_t i = first; i < first + count; ++i)
+      restStorage[i] = values[i] - offset;
+  });
+  rest = restStorage;
   return llvm::Error::success();
 }
 
@@ -117,12 +119,13 @@ llvm::Error BaseEncoder::encodeZeros() {
   if (spec.zero.empty())
     return llvm::Error::success();
   std::vector<float> least(zeroGrid.size(), 0), most(zeroGrid.size(), 0);
-  forEachStretch(zeroGrid, [&](int64_t tile, int64_t row, int64_t first, int64_t end) {
-    for (int64_t col = first; col < end; ++col) {
-      least[tile] = std::min(least[tile], restAt(row, col));
-      most[tile] = std::max(most[tile], restAt(row, col));
+  forEachStretch(zeroGrid, [&](int64_t tile, int64_t first, int64_t count) {
+    for (float value : rest.slice(first, count)) {
+      least[tile] = std::min(least[tile], value);
+      most[tile] = std::max(most[tile], value);
     }
   });
+  std::vector<float> zeros;
   for (size_t i = 0; i < least.size(); ++i) {
     float range = most[i] / 2 - least[i] / 2;
     float scale = range / (rounder.high() / 2 - rounder.low() / 2);
@@ -131,6 +134,10 @@ llvm::Error BaseEncoder::encodeZeros() {
   }
   if (!encodeLevels(spec.zero, zeroGrid, out.zero, zeros))
     return overflow("a zero point");
+  elementZeros.resize(values.size());
+  forEachStretch(zeroGrid, [&](int64_t tile, int64_t first, int64_t count) {
+    std::fill_n(&elementZeros[first], count, zeros[tile]);
+  });
   return llvm::Error::success();
 }
 
@@ -202,76 +209,56 @@ float BaseEncoder::searchScale(llvm::ArrayRef<float> rest, llvm::ArrayRef<float>
                                float start) const {
   if (start == 0 || !std::isfinite(start))
     return start;
-  unsigned width = rounder.width();
-  bool costly = width > 1;
   static constexpr float fine[] = {1, 0.97f, 0.94f, 0.91f, 0.88f, 0.84f, 0.8f, 1.04f};
-  static constexpr float coarse[] = {1, 0.8f, 0.6f};
   static constexpr float few[] = {1, 0.8f, 0.65f, 0.5f, 0.4f, 0.3f}; // of very few levels
-  float best = start;
-  double least = INFINITY;
-  float decoded[64];
-  llvm::ArrayRef<float> factors = costly ? llvm::ArrayRef<float>(coarse) : llvm::ArrayRef(fine);
-  if (!costly && spec.code.bitsPerIndex() <= 2)
+  static constexpr float coarse[] = {1, 0.8f, 0.6f};                 // where rounding is slow
+  llvm::ArrayRef<float> factors = fine;
+  if (rounder.isVector())
+    factors = coarse;
+  else if (spec.code.bitsPerIndex() <= 2)
     factors = few;
+  CodeRounder::Fit best = {start, INFINITY};
   for (float factor : factors) {
-    float scale = start * factor, inverse = 1 / scale;
-    if (!std::isfinite(inverse))
-      continue;
-    // The error is quadratic in the scale once the codes are fixed: fit, then evaluate.
-    double xc = 0, cc = 0, xx = 0;
-    for (size_t i = 0; i + width <= rest.size(); i += width) {
-      float z = zero.empty() ? 0 : zero[i];
-      rounder.decode(rounder.round(&rest[i], scale, inverse, z), 1, z, decoded);
-      for (unsigned j = 0; j < width; ++j) {
-        xc += double(rest[i + j]) * decoded[j];
-        cc += double(decoded[j]) * decoded[j];
-        xx += double(rest[i + j]) * rest[i + j];
-      }
-    }
-    double fitted = cc > 0 ? xc / cc : 0;
-    double error = xx - fitted * xc;
-    bool allowed = fitted > 0 || canBeNegative(spec.scale);
-    if (cc > 0 && allowed && error < least) {
-      least = error;
-      best = static_cast<float>(fitted);
-    }
+    CodeRounder::Fit fit = rounder.fit(rest, zero, start * factor);
+    if (fit.error < best.error && (fit.scale > 0 || canBeNegative(spec.scale)))
+      best = fit;
   }
-  return best;
+  return best.scale;
 }
 
 llvm::Error BaseEncoder::encodeScales() {
   if (spec.scale.empty())
     return llvm::Error::success();
-  // Gather each tile's elements, tile row by tile row.
   scales.resize(scaleGrid.size());
-  unsigned width = rounder.width();
-  std::vector<std::vector<float>> rest(scaleGrid.cols), zero(scaleGrid.cols);
-  auto flush = [&](int64_t tileRow) {
-    for (int64_t c = 0; c < scaleGrid.cols; ++c) {
-      float limit = largestScale(zero[c]);
-      scales[tileRow * scaleGrid.cols + c] =
-          std::clamp(chooseScale(rest[c], zero[c]), -limit, limit);
-      rest[c].clear();
-      zero[c].clear();
-    }
+  int64_t width = rounder.width();
+  // Tiles of one row are stretches as they are; others are gathered, row after row. Stretches
+  // are filled up to whole indices, for vectors must not run across rows.
+  std::vector<std::vector<float>> tileRest(scaleGrid.cols), tileZero(scaleGrid.cols);
+  auto choose = [&](int64_t tile, llvm::ArrayRef<float> rest, llvm::ArrayRef<float> zero) {
+    float limit = largestScale(zero);
+    scales[tile] = std::clamp(chooseScale(rest, zero), -limit, limit);
   };
-  for (int64_t row = 0; row < out.rows; ++row) {
-    for (int64_t col = 0; col < out.cols; ++col) {
-      int64_t c = scaleGrid.indexOf(0, col);
-      rest[c].push_back(restAt(row, col));
-      if (!spec.zero.empty())
-        zero[c].push_back(zeroAt(row, col));
+  forEachStretch(scaleGrid, [&](int64_t tile, int64_t first, int64_t count) {
+    llvm::ArrayRef<float> restPart = rest.slice(first, count), zeroPart;
+    if (!elementZeros.empty())
+      zeroPart = llvm::ArrayRef(elementZeros).slice(first, count);
+    if (scaleGrid.tileRows == 1 && count % width == 0) {
+      choose(tile, restPart, zeroPart);
+      return;
     }
-    // Rows stay whole indices: vectors must not run across rows.
-    for (int64_t c = 0; c < scaleGrid.cols; ++c)
-      while (rest[c].size() % width != 0) {
-        rest[c].push_back(0);
-        if (!spec.zero.empty())
-          zero[c].push_back(zero[c].back());
-      }
-    if (row + 1 == out.rows || scaleGrid.rowOf(row + 1) != scaleGrid.rowOf(row))
-      flush(scaleGrid.rowOf(row));
-  }
+    std::vector<float> &r = tileRest[tile % scaleGrid.cols], &z = tileZero[tile % scaleGrid.cols];
+    r.insert(r.end(), restPart.begin(), restPart.end());
+    z.insert(z.end(), zeroPart.begin(), zeroPart.end());
+    r.resize((r.size() + width - 1) / width * width);
+    if (!z.empty())
+      z.resize(r.size(), z.back());
+    int64_t row = first / out.cols;
+    if (row + 1 == out.rows || scaleGrid.rowOf(row + 1) != scaleGrid.rowOf(row)) {
+      choose(tile, r, z);
+      r.clear();
+      z.clear();
+    }
+  });
   std::vector<float> held = scales;
   if (!encodeLevels(spec.scale, scaleGrid, out.scale, held))
     return overflow("a scale");
@@ -282,36 +269,68 @@ llvm::Error BaseEncoder::encodeScales() {
   return llvm::Error::success();
 }
 
+/// 1/scale, or 0 for tiles that are all but zero (where it would overflow).
+static float inverseOf(float scale) {
+  float inverse = scale == 0 ? 0 : 1 / scale;
+  return std::isfinite(inverse) ? inverse : 0;
+}
+
 llvm::Error BaseEncoder::encodeCodes() {
-  unsigned width = rounder.width();
-  Extents e = extents(spec, out.rows, out.cols);
+  if (spec.isPlain())
+    return encodePlain();
+  if (rounder.isInteger() && out.codes.elementBytes == 1) {
+    // Integers by whole stretches; int8_t and uint8_t have the same bytes.
+    std::vector<float> codes(out.cols);
+    int64_t codesPerRow = out.codes.cols;
+    forEachStretch(scaleGrid, [&](int64_t tile, int64_t first, int64_t count) {
+      llvm::ArrayRef<float> zero;
+      if (!elementZeros.empty())
+        zero = llvm::ArrayRef(elementZeros).slice(first, count);
+      rounder.roundIntegers(rest.slice(first, count), inverseOf(scaleOf(tile)), zero, codes.data());
+      uint8_t *to = out.codes.data<uint8_t>() + first / out.cols * codesPerRow + first % out.cols;
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = uint8_t(int32_t(codes[i]));
+    });
+    return llvm::Error::success();
+  }
+  int64_t width = rounder.width();
   const Number &number = spec.code.number;
   bool isSigned = spec.code.kind != Code::Kind::Table && number.kind == Number::Kind::Signed;
-  bool mayOverflow = spec.code.kind == Code::Kind::Number && spec.isPlain();
   float vector[64];
-  for (int64_t row = 0; row < out.rows; ++row)
-    for (int64_t index = 0; index < e.codesPerRow; ++index) {
-      int64_t col = index * width;
-      if (col >= out.cols)
-        break; // padding stays zero
-      for (unsigned i = 0; i < width; ++i)
-        vector[i] = col + i < out.cols ? restAt(row, col + i) : 0;
-      float scale = spec.scale.empty() ? 1 : scales[scaleGrid.indexOf(row, col)];
-      // 1/scale overflows for the least subnormals; such tiles are all but zero.
-      float inverse = scale == 0 ? 0 : 1 / scale;
-      if (!std::isfinite(inverse))
-        inverse = 0;
-      uint64_t raw = rounder.round(vector, scale, inverse, zeroAt(row, col));
-      if (mayOverflow && std::fabs(vector[0]) > maxValue(number) &&
-          (!number.isFloat() || !std::isfinite(decodeNumber(number, raw))))
-        return llvm::createStringError("tensor '" + tensor + "' [" +
-                                       llvm::Twine(out.firstRow + row) + ", " + llvm::Twine(col) +
-                                       "]: " + std::to_string(vector[0]) + " does not fit " +
-                                       print(number));
+  std::vector<float> scratch;
+  forEachStretch(scaleGrid, [&](int64_t tile, int64_t first, int64_t count) {
+    float scale = scaleOf(tile), inverse = inverseOf(scale);
+    int64_t row = first / out.cols, col = first % out.cols;
+    for (int64_t i = 0; i < count; i += width) {
+      for (int64_t j = 0; j < width; ++j)
+        vector[j] = i + j < count ? rest[first + i + j] : 0;
+      uint64_t raw = rounder.round(vector, scale, inverse, zeroAt(first + i), scratch);
       if (isSigned)
         raw = uint64_t(int64_t(raw << (64 - number.bits)) >> (64 - number.bits));
-      out.codes.set(row, index, raw);
+      out.codes.set(row, (col + i) / width, raw);
     }
+  });
+  return llvm::Error::success();
+}
+
+/// Numbers without levels must fit their type as they are.
+llvm::Error BaseEncoder::encodePlain() {
+  const Number &number = spec.code.number;
+  float largest = maxValue(number), smallest = minValue(number);
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint64_t raw = encodeNumber(number, values[i]);
+    bool fits = values[i] <= largest && values[i] >= smallest;
+    // Integers may round to their largest; floats overflow only beyond half a step.
+    if (!fits &&
+        (number.bits < 16 || !std::isfinite(decodeNumber(number, raw)) || !number.isFloat()))
+      return llvm::createStringError(
+          "tensor '" + tensor + "' [" + llvm::Twine(out.firstRow + int64_t(i) / out.cols) + ", " +
+          llvm::Twine(int64_t(i) % out.cols) + "]: " + std::to_string(values[i]) +
+          " does not fit " + print(number));
+    if (number.kind == Number::Kind::Signed)
+      raw = uint64_t(int64_t(raw << (64 - number.bits)) >> (64 - number.bits));
+    out.codes.set(int64_t(i) / out.cols, int64_t(i) % out.cols, raw);
+  }
   return llvm::Error::success();
 }
 

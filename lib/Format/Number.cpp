@@ -51,26 +51,27 @@ static Layout layoutOf(FloatKind kind) {
   llvm_unreachable("not a small sign-exponent-mantissa float");
 }
 
-static float powerOfTwo(int exponent) { return std::ldexp(1.0f, exponent); }
+/// 2^exponent for -149 <= exponent <= 127.
+static float powerOfTwo(int exponent) {
+  return exponent < -126 ? std::bit_cast<float>(1u << (exponent + 149))
+                         : std::bit_cast<float>(uint32_t(exponent + 127) << 23);
+}
 
 static float decodeSmall(Layout l, uint64_t raw) {
-  uint64_t mantissa = raw & ((1u << l.mantissaBits) - 1);
-  uint64_t exponent = (raw >> l.mantissaBits) & ((1u << l.exponentBits) - 1);
-  bool negative = (raw >> (l.mantissaBits + l.exponentBits)) & 1;
-  uint64_t lastExponent = (1u << l.exponentBits) - 1;
-  uint32_t sign = negative ? 0x80000000u : 0;
+  uint32_t magnitude = raw & ((1u << (l.mantissaBits + l.exponentBits)) - 1);
+  uint32_t exponent = magnitude >> l.mantissaBits;
+  uint32_t sign = uint32_t(raw >> (l.mantissaBits + l.exponentBits) & 1) << 31;
+  uint32_t lastExponent = (1u << l.exponentBits) - 1;
+  uint32_t aligned = magnitude << (23 - l.mantissaBits);
   if (exponent == lastExponent && l.top == Layout::Top::Ieee)
-    return std::bit_cast<float>(sign | 0x7F800000u |
-                                static_cast<uint32_t>(mantissa << (23 - l.mantissaBits)));
+    return std::bit_cast<float>(sign | 0x7F800000u | aligned);
   if (exponent == lastExponent && l.top == Layout::Top::OnlyNaN &&
-      mantissa == (1u << l.mantissaBits) - 1)
+      magnitude == (1u << (l.mantissaBits + l.exponentBits)) - 1)
     return std::bit_cast<float>(sign | 0x7FC00000u);
-  // Both products are exact: f32 holds every value of these types, subnormals included.
-  float magnitude =
-      exponent == 0 ? static_cast<float>(mantissa) * powerOfTwo(1 - l.bias - int(l.mantissaBits))
-                    : static_cast<float>(mantissa | (1u << l.mantissaBits)) *
-                          powerOfTwo(int(exponent) - l.bias - int(l.mantissaBits));
-  return negative ? -magnitude : magnitude;
+  // The fields read as an f32 are the value short of the biases' difference, subnormals
+  // included; the product is exact, for f32 holds every value of these types.
+  float value = std::bit_cast<float>(aligned) * powerOfTwo(127 - l.bias);
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
 }
 
 /// The pattern of the largest finite magnitude.
@@ -320,8 +321,11 @@ void quern::format::decodeIndex(const Code &code, llvm::ArrayRef<float> learned,
     *out = decodeCode(code, raw);
     return;
   }
-  const Table &table = code.table;
-  llvm::ArrayRef<float> values = table.isLearned() ? learned : table.values();
+  decodeEntry(code.table, code.table.isLearned() ? learned : code.table.values(), raw, out);
+}
+
+void quern::format::decodeEntry(const Table &table, llvm::ArrayRef<float> values, uint64_t raw,
+                                float *out) {
   uint64_t entryMask = (uint64_t(1) << table.indexBits) - 1;
   unsigned count = table.parts * table.dim;
   for (unsigned part = 0; part < table.parts; ++part) {

@@ -37,6 +37,9 @@ float decodeCode(const Code &code, uint64_t raw);
 /// entries (empty otherwise).
 void decodeIndex(const Code &code, llvm::ArrayRef<float> learned, uint64_t raw, float *out);
 
+/// The same for a table whose `entries` are at hand: known tables are looked up only once.
+void decodeEntry(const Table &table, llvm::ArrayRef<float> entries, uint64_t raw, float *out);
+
 } // namespace quern::format
 
 #endif // QUERN_FORMAT_NUMBER_H
