@@ -6,6 +6,7 @@
 #include "quern/Pipeline/Register.h"
 #include "mlir/Transforms/Passes.h"
 #include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "quern/Dialect/Quern/Transforms/Passes.h"
 
 using namespace mlir;
 
@@ -14,4 +15,7 @@ void quern::registerDialects(DialectRegistry &registry) {
                   memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
 }
 
-void quern::registerPasses() { mlir::registerTransformsPasses(); }
+void quern::registerPasses() {
+  mlir::registerTransformsPasses();
+  quern::registerQuernPasses();
+}
