@@ -388,9 +388,9 @@ Expected<std::vector<float>> Interpreter::forward(const InterpreterStep &step) {
     return llvm::createStringError("a step needs a position and a sequence for each token");
   state->values.clear();
   state->usesLeft.clear();
-  for (auto [argument, data] : llvm::zip(
-           body.getArguments(), std::initializer_list<llvm::ArrayRef<int32_t>>{
-                                    step.tokens, step.positions, step.sequences, step.outputs}))
+  std::array<llvm::ArrayRef<int32_t>, 4> inputs = {step.tokens, step.positions, step.sequences,
+                                                   step.outputs};
+  for (auto [data, argument] : llvm::zip_first(inputs, body.getArguments()))
     state->set(argument, std::vector<int32_t>(data.begin(), data.end()));
   state->set(body.getArgument(4), RuntimeValue{nullptr, {}, nullptr, state->cache});
 

@@ -7,6 +7,7 @@
 #include "quern/Reference/Weights.h"
 #include "mlir/IR/SymbolTable.h"
 #include "quern/Format/FileType.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 using namespace mlir;
@@ -41,14 +42,17 @@ static Error appendComponent(WeightOp weight, ComponentAttr part, Bytes &out) {
   auto file = SymbolTable::lookupNearestSymbolFrom<FileOp>(weight, part.getFile());
   if (!file)
     return weightError(weight, "no file is called @" + part.getFile().getValue());
+  uint64_t size = 0;
+  if (std::error_code error = llvm::sys::fs::file_size(file.getPath(), size))
+    return weightError(weight, file.getPath() + ": " + error.message());
+  if (size != file.getSize())
+    return weightError(weight, file.getPath() + ": expected a file of " +
+                                   llvm::Twine(file.getSize()) + " bytes, found " +
+                                   llvm::Twine(size));
   auto buffer = llvm::MemoryBuffer::getFileSlice(file.getPath(), part.getSize(), part.getOffset());
   if (!buffer)
     return weightError(weight, file.getPath() + ": " + buffer.getError().message());
   llvm::StringRef bytes = (*buffer)->getBuffer();
-  if (bytes.size() != part.getSize())
-    return weightError(weight, file.getPath() + ": expected " + llvm::Twine(part.getSize()) +
-                                   " bytes at " + llvm::Twine(part.getOffset()) + ", found " +
-                                   llvm::Twine(bytes.size()));
   out.insert(out.end(), bytes.bytes_begin(), bytes.bytes_end());
   return Error::success();
 }

@@ -19,6 +19,7 @@ inline int fail(llvm::Error error) {
 // argv[0] is the name of the subcommand.
 int inspect(int argc, char **argv);
 int tokenize(int argc, char **argv);
+int interpret(int argc, char **argv);
 
 } // namespace quern::tool
 

@@ -17,6 +17,7 @@ struct Command {
 const Command commands[] = {
     {"inspect", "list the tensors, formats, bytes and metadata of a model", quern::tool::inspect},
     {"tokenize", "print the token ids of a text", quern::tool::tokenize},
+    {"interpret", "run a model in the reference interpreter", quern::tool::interpret},
     {nullptr, nullptr, nullptr},
 };
 
