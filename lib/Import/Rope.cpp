@@ -102,6 +102,8 @@ Expected<RopeConfig> resolveRope(double theta, int64_t dims, const RopeScaling &
   if (!s.divisors.empty())
     if (Error e = divide(rope.frequencies, s.divisors, "frequency factors"))
       return std::move(e);
+  if (!s.divisors.empty())
+    rope.scaling = "factors";
 
   // `dynamic` changes nothing up to the model's own context, beyond which programs do not go.
   if (s.type == "default" || s.type == "none" || s.type == "dynamic")
@@ -117,6 +119,9 @@ Expected<RopeConfig> resolveRope(double theta, int64_t dims, const RopeScaling &
     return createStringError("rope: scaling of type '" + s.type +
                              "' needs the original context length");
 
+  rope.scaling = s.type;
+  rope.factor = *s.factor;
+  rope.originalContext = s.type == "linear" ? 0 : s.originalContext;
   if (s.type == "linear") {
     for (float &f : rope.frequencies)
       f = float(f / *s.factor);
@@ -140,7 +145,6 @@ Expected<RopeConfig> resolveRope(double theta, int64_t dims, const RopeScaling &
       return std::move(e);
     if (Error e = divide(rope.longFrequencies, s.longFactors, "long factors"))
       return std::move(e);
-    rope.originalContext = s.originalContext;
     double derived = *s.factor <= 1
                          ? 1
                          : std::sqrt(1 + std::log(*s.factor) / std::log(double(s.originalContext)));

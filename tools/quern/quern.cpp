@@ -16,6 +16,7 @@ struct Command {
 // Sorted as a new user meets them.
 const Command commands[] = {
     {"inspect", "list the tensors, formats, bytes and metadata of a model", quern::tool::inspect},
+    {"convert", "go between GGUF and Hugging Face models, and between formats", quern::tool::convert},
     {"tokenize", "print the token ids of a text", quern::tool::tokenize},
     {"interpret", "run a model in the reference interpreter", quern::tool::interpret},
     {nullptr, nullptr, nullptr},

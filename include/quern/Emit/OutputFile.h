@@ -1,43 +1,16 @@
 //===- OutputFile.h - Files written aside, then renamed ---------*- C++ -*-===//
 //
-// A reader never sees half a file, a failure leaves nothing behind, and nothing is
-// overwritten unless asked.
+// The class itself is part of Support; emission knows it by these names.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_EMIT_OUTPUTFILE_H
 #define QUERN_EMIT_OUTPUTFILE_H
 
-#include "llvm/Support/Error.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/raw_ostream.h"
-#include <optional>
+#include "quern/Support/OutputFile.h"
 
 namespace quern::emit {
-
-class OutputFile {
-public:
-  /// Starts writing `path`. Fails when it exists and `force` is false.
-  static llvm::Expected<OutputFile> create(llvm::StringRef path, bool force,
-                                           bool executable = false);
-  OutputFile(OutputFile &&) = default;
-  OutputFile &operator=(OutputFile &&) = delete;
-  ~OutputFile();
-
-  llvm::raw_fd_ostream &stream() { return *os; }
-  llvm::StringRef path() const { return finalPath; }
-  /// Flushes and renames into place.
-  llvm::Error keep();
-
-private:
-  OutputFile(std::string path, llvm::sys::fs::TempFile file);
-  std::string finalPath;
-  std::optional<llvm::sys::fs::TempFile> temp;
-  std::unique_ptr<llvm::raw_fd_ostream> os;
-};
-
-/// Fails with a clear message when `path` exists and `force` is false.
-llvm::Error checkWritable(llvm::StringRef path, bool force);
-
+using quern::checkWritable;
+using quern::OutputFile;
 } // namespace quern::emit
 
 #endif // QUERN_EMIT_OUTPUTFILE_H

@@ -24,7 +24,11 @@ struct RopeConfig {
   float attentionFactor = 1; ///< multiplies cos and sin (yarn, longrope)
   /// longrope: the frequencies for contexts longer than `originalContext`; else empty.
   std::vector<float> longFrequencies;
-  int64_t originalContext = 0;
+  int64_t originalContext = 0; ///< of longrope and yarn
+  /// What was applied, for writers: `default`, `linear`, `llama3`, `yarn`, `longrope`, or `factors`
+  /// (GGUF's table without a name).
+  std::string scaling = "default";
+  double factor = 1;
 
   /// The frequencies of a program whose context is `context` tokens.
   const std::vector<float> &forContext(int64_t context) const {

@@ -3,12 +3,12 @@
 // The temporary file lies in the same folder, so that the rename is atomic.
 //
 //===----------------------------------------------------------------------===//
-#include "quern/Emit/OutputFile.h"
+#include "quern/Support/OutputFile.h"
 #include "llvm/Support/Path.h"
 
 using namespace llvm;
 
-namespace quern::emit {
+namespace quern {
 
 Error checkWritable(StringRef path, bool force) {
   if (sys::fs::is_directory(path))
@@ -55,4 +55,4 @@ Error OutputFile::keep() {
   return Error::success();
 }
 
-} // namespace quern::emit
+} // namespace quern
