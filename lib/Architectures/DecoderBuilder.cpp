@@ -21,12 +21,20 @@ DecoderBuilder::DecoderBuilder(MLIRContext &context, const import::ModelFile &mo
 llvm::Expected<OwningOpRef<ModuleOp>> DecoderBuilder::build(const Architecture &architecture) {
   auto indices = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
   auto logits = RankedTensorType::get({ShapedType::kDynamic, config.vocab}, builder.getF32Type());
-  auto cacheType = KvCacheType::getChecked(loc, builder.getContext(), config.layers, config.kvHeads,
-                                           config.headDim, options.cache, options.context);
+  std::string problem;
+  KvCacheType cacheType;
+  {
+    ScopedDiagnosticHandler capture(builder.getContext(), [&](Diagnostic &diagnostic) {
+      problem = diagnostic.str();
+      return success();
+    });
+    cacheType = KvCacheType::getChecked(loc, builder.getContext(), config.layers, config.kvHeads,
+                                        config.headDim, options.cache, options.context);
+  }
   if (!cacheType)
-    return llvm::createStringError(model.path + ": no cache fits the model");
+    return llvm::createStringError(model.path + ": " + problem);
   auto forward =
-      func::FuncOp::create(loc, "forward",
+      func::FuncOp::create(at("forward"), "forward",
                            builder.getFunctionType({indices, indices, indices, indices, cacheType},
                                                    {logits, cacheType}));
   module->push_back(forward);
@@ -43,20 +51,20 @@ llvm::Expected<OwningOpRef<ModuleOp>> DecoderBuilder::build(const Architecture &
   cache = entry->getArgument(4);
 
   Value table = weight("token_embd.weight", {config.vocab, config.width});
-  Value x = EmbeddingOp::create(builder, loc, tokens, table);
+  Value x = EmbeddingOp::create(builder, at("token_embd"), tokens, table);
   if (config.embeddingScale != 1)
-    x = ScaleOp::create(builder, loc, x, APFloat(float(config.embeddingScale)));
+    x = ScaleOp::create(builder, at("token_embd.scale"), x, APFloat(float(config.embeddingScale)));
   for (layer = 0; layer < config.layers; ++layer)
     x = architecture.layer(*this, x);
-  x = TakeRowsOp::create(builder, loc, x, outputs);
-  x = RMSNormOp::create(builder, loc, x, weight("output_norm.weight", {config.width}),
+  x = TakeRowsOp::create(builder, at("outputs"), x, outputs);
+  x = RMSNormOp::create(builder, at("output_norm"), x, weight("output_norm.weight", {config.width}),
                         APFloat(float(config.normEps)), config.normUnitOffset);
   if (!config.tiedEmbedding)
     table = weight("output.weight", {config.vocab, config.width});
-  x = product(x, table, Value());
+  x = product("output", x, table, Value());
   if (config.finalSoftcap != 0)
-    x = SoftcapOp::create(builder, loc, x, APFloat(float(config.finalSoftcap)));
-  func::ReturnOp::create(builder, loc, ValueRange{x, cache});
+    x = SoftcapOp::create(builder, at("output.softcap"), x, APFloat(float(config.finalSoftcap)));
+  func::ReturnOp::create(builder, at("forward"), ValueRange{x, cache});
 
   if (errors.empty())
     checkAllUsed();
@@ -78,8 +86,8 @@ ActivationFormat DecoderBuilder::activationsFor(Value weight) const {
   return plain ? ActivationFormat::F32 : options.activations;
 }
 
-Value DecoderBuilder::product(Value x, Value weight, Value bias) {
-  return LinearOp::create(builder, loc, x, weight, bias, activationsFor(weight));
+Value DecoderBuilder::product(const Twine &name, Value x, Value weight, Value bias) {
+  return LinearOp::create(builder, at(name), x, weight, bias, activationsFor(weight));
 }
 
 Value DecoderBuilder::linear(Value x, StringRef name, int64_t rows, Bias bias) {
@@ -88,7 +96,7 @@ Value DecoderBuilder::linear(Value x, StringRef name, int64_t rows, Bias bias) {
   Value vector;
   if (bias == Bias::Required || model.find(stem + ".bias"))
     vector = weight(stem + ".bias", {rows});
-  return product(x, matrix, vector);
+  return product(stem, x, matrix, vector);
 }
 
 Value DecoderBuilder::linearOfRows(Value x, StringRef name, StringRef fused, int64_t fusedRows,
@@ -101,22 +109,24 @@ Value DecoderBuilder::linearOfRows(Value x, StringRef name, StringRef fused, int
     weight(stem + ".bias", {fusedRows});
     vector = use(declareView(weights.at(stem + ".bias"), view + ".bias", begin, rows));
   }
-  return product(x, matrix, vector);
+  return product(view, x, matrix, vector);
 }
 
 Value DecoderBuilder::rmsNorm(Value x, StringRef name) {
-  return RMSNormOp::create(builder, loc, x, weight(inLayer(name) + ".weight", {widthOf(x)}),
+  return RMSNormOp::create(builder, at(inLayer(name)), x,
+                           weight(inLayer(name) + ".weight", {widthOf(x)}),
                            APFloat(float(config.normEps)), config.normUnitOffset);
 }
 
 Value DecoderBuilder::headNorm(Value x, StringRef name) {
-  return RMSNormOp::create(builder, loc, x, weight(inLayer(name) + ".weight", {config.headDim}),
+  return RMSNormOp::create(builder, at(inLayer(name)), x,
+                           weight(inLayer(name) + ".weight", {config.headDim}),
                            APFloat(float(config.normEps)), config.normUnitOffset);
 }
 
 Value DecoderBuilder::expertLinear(Value x, StringRef name, int64_t rows, Value ids) {
   Value stack = weight(inLayer(name) + ".weight", {config.experts, rows, widthOf(x)});
-  return ExpertLinearOp::create(builder, loc, x, stack, ids, activationsFor(stack));
+  return ExpertLinearOp::create(builder, at(inLayer(name)), x, stack, ids, activationsFor(stack));
 }
 
 //===----------------------------------------------------------------------===//
@@ -132,8 +142,8 @@ RopeAttr DecoderBuilder::ropeFor(const import::RopeConfig &rope) const {
 Value DecoderBuilder::rope(Value x) {
   const import::RopeConfig &local =
       config.localRope.frequencies.empty() ? config.rope : config.localRope;
-  return RopeOp::create(builder, loc, x, positions, ropeFor(isLocal() ? local : config.rope),
-                        config.headDim);
+  return RopeOp::create(builder, at(inLayer("rope")), x, positions,
+                        ropeFor(isLocal() ? local : config.rope), config.headDim);
 }
 
 Value DecoderBuilder::attention(Value q, Value k, Value v) {
@@ -143,8 +153,8 @@ Value DecoderBuilder::attention(Value q, Value k, Value v) {
     window = builder.getI64IntegerAttr(config.slidingWindow);
   if (config.attentionSoftcap != 0)
     softcap = builder.getF32FloatAttr(config.attentionSoftcap);
-  auto op = AttentionOp::create(builder, loc, q.getType(), cache.getType(), q, k, v, cache,
-                                positions, sequences, builder.getI64IntegerAttr(layer),
+  auto op = AttentionOp::create(builder, at(inLayer("attention")), q.getType(), cache.getType(), q,
+                                k, v, cache, positions, sequences, builder.getI64IntegerAttr(layer),
                                 builder.getF32FloatAttr(config.attentionScale), window, softcap);
   cache = op.getNewCache();
   return op.getOutput();
@@ -153,19 +163,21 @@ Value DecoderBuilder::attention(Value q, Value k, Value v) {
 Value DecoderBuilder::gated(Value gate, Value up) {
   // readConfig has checked the name.
   Gate function = symbolizeGate(config.activation).value_or(Gate::SiLU);
-  return GatedActivationOp::create(builder, loc, gate, up, function);
+  return GatedActivationOp::create(builder, at(inLayer("gate")), gate, up, function);
 }
 
-Value DecoderBuilder::add(Value a, Value b) { return AddOp::create(builder, loc, a, b); }
+Value DecoderBuilder::add(Value a, Value b) {
+  return AddOp::create(builder, at(inLayer("add")), a, b);
+}
 
 std::pair<Value, Value> DecoderBuilder::route(Value logits) {
-  auto op =
-      RouteOp::create(builder, loc, logits, config.expertsUsed, config.normalizeExpertWeights);
+  auto op = RouteOp::create(builder, at(inLayer("route")), logits, config.expertsUsed,
+                            config.normalizeExpertWeights);
   return {op.getIds(), op.getWeights()};
 }
 
 Value DecoderBuilder::combineExperts(Value x, Value weights) {
-  return CombineExpertsOp::create(builder, loc, x, weights);
+  return CombineExpertsOp::create(builder, at(inLayer("combine")), x, weights);
 }
 
 //===----------------------------------------------------------------------===//

@@ -90,8 +90,10 @@ private:
   WeightOp declare(const import::TensorInfo &info, llvm::StringRef fullName);
   WeightOp declareView(WeightOp base, llvm::StringRef fullName, int64_t begin, int64_t rows);
   const import::TensorInfo *find(llvm::StringRef fullName, llvm::ArrayRef<int64_t> shape);
+  /// Diagnostics about an op name the tensor or step it came from.
+  mlir::Location at(const llvm::Twine &name) const;
   std::string inLayer(llvm::StringRef name) const;
-  Value product(Value x, Value weight, Value bias);
+  Value product(const llvm::Twine &name, Value x, Value weight, Value bias);
   ActivationFormat activationsFor(Value weight) const;
   int64_t widthOf(Value x) const;
   RopeAttr ropeFor(const import::RopeConfig &rope) const;

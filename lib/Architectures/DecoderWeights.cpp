@@ -29,6 +29,10 @@ std::string DecoderBuilder::inLayer(StringRef name) const {
   return ("blk." + Twine(layer) + "." + name).str();
 }
 
+Location DecoderBuilder::at(const Twine &name) const {
+  return NameLoc::get(StringAttr::get(builder.getContext(), name));
+}
+
 void DecoderBuilder::addHyperParameters() {
   SmallVector<NamedAttribute> entries;
   auto text = [&](StringRef key, StringRef value) {
@@ -57,7 +61,7 @@ void DecoderBuilder::addHyperParameters() {
 
 void DecoderBuilder::declareFiles() {
   for (auto [i, file] : llvm::enumerate(model.files))
-    FileOp::create(globals, loc, fileSymbol(i), file.path, file.size, StringAttr());
+    FileOp::create(globals, at(fileSymbol(i)), fileSymbol(i), file.path, file.size, StringAttr());
 }
 
 const import::TensorInfo *DecoderBuilder::find(StringRef fullName, ArrayRef<int64_t> shape) {
@@ -90,7 +94,7 @@ WeightOp DecoderBuilder::declare(const import::TensorInfo &info, StringRef fullN
   }
   bool gguf = model.container == import::Container::GGUF;
   return WeightOp::create(
-      globals, loc, fullName, getStoredType(builder.getContext(), info.shape, info.spec),
+      globals, at(fullName), fullName, getStoredType(builder.getContext(), info.shape, info.spec),
       LayoutAttr::get(builder.getContext(), gguf ? LayoutKind::GGUF : LayoutKind::Canonical, 0),
       builder.getArrayAttr(components), FlatSymbolRefAttr(), IntegerAttr());
 }
@@ -103,7 +107,7 @@ WeightOp DecoderBuilder::declareView(WeightOp base, StringRef fullName, int64_t 
   SmallVector<int64_t> shape(base.getTensorType().getShape());
   shape[0] = rows;
   view = WeightOp::create(
-      globals, loc, fullName,
+      globals, at(fullName), fullName,
       RankedTensorType::get(shape, builder.getF32Type(), base.getTensorType().getEncoding()),
       LayoutAttr(), ArrayAttr(), FlatSymbolRefAttr::get(base.getSymNameAttr()),
       builder.getI64IntegerAttr(begin));
@@ -113,7 +117,8 @@ WeightOp DecoderBuilder::declareView(WeightOp base, StringRef fullName, int64_t 
 Value DecoderBuilder::use(WeightOp weight) {
   Value &value = values[weight.getSymName()];
   if (!value)
-    value = UseOp::create(builder, loc, weight.getTensorType(), weight.getSymName());
+    value = UseOp::create(builder, at(weight.getSymName()), weight.getTensorType(),
+                          weight.getSymName());
   return value;
 }
 
@@ -124,7 +129,7 @@ Value DecoderBuilder::weight(StringRef fullName, ArrayRef<int64_t> shape) {
       op = declare(*info, fullName);
     } else {
       // Stands in so that building goes on and finds every other error too.
-      op = WeightOp::create(globals, loc, fullName,
+      op = WeightOp::create(globals, at(fullName), fullName,
                             RankedTensorType::get(shape, builder.getF32Type()), LayoutAttr(),
                             ArrayAttr(), FlatSymbolRefAttr(), IntegerAttr());
     }
