@@ -26,14 +26,18 @@ static llvm::cl::opt<int64_t> columns("k", llvm::cl::init(2048), llvm::cl::desc(
 static llvm::cl::opt<int> threads("kernel-threads", llvm::cl::init(1), llvm::cl::desc("threads"));
 static llvm::cl::opt<double> megabytes("megabytes", llvm::cl::init(96),
                                        llvm::cl::desc("weights to stream with one token"));
-static llvm::cl::opt<double> seconds("figure-seconds", llvm::cl::init(0.3), llvm::cl::desc("per figure"));
+static llvm::cl::opt<double> seconds("figure-seconds", llvm::cl::init(0.3),
+                                     llvm::cl::desc("per figure"));
 static llvm::cl::opt<bool> check("verify", llvm::cl::desc("compare with the reference first"));
-static llvm::cl::opt<std::string>
-    activation("activations", llvm::cl::init("q8"), llvm::cl::desc("f32, bf16, q8 or int8"));
+static llvm::cl::opt<std::string> activation("activations", llvm::cl::init("q8"),
+                                             llvm::cl::desc("f32, bf16, q8 or int8"));
+
+static llvm::cl::opt<bool> assembly("assembly", llvm::cl::desc("print the code and stop"));
+static llvm::cl::opt<std::string> targetName("for", llvm::cl::init("native"),
+                                             llvm::cl::desc("target of --assembly"));
 
 static double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 /// Processor time of this thread: what a busy machine leaves comparable.
@@ -43,7 +47,7 @@ static double processorNow() {
   return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
-/// Runs `work(thread)` on all threads for about `seconds`; returns the lower quartile of the seconds
+/// Runs `work(thread)` on all threads for about `seconds`; returns the least seconds
 /// a run took: of processor time with one thread, of wall time with several.
 static double typical(const std::function<void(int)> &work) {
   std::vector<double> times;
@@ -59,7 +63,7 @@ static double typical(const std::function<void(int)> &work) {
     times.push_back((threads == 1 ? processorNow() : now()) - start);
   } while (now() < end || times.size() < 3);
   std::sort(times.begin(), times.end());
-  return times[times.size() / 4];
+  return times.front();
 }
 
 static volatile int sink;
@@ -94,11 +98,13 @@ int main(int argc, char **argv) {
   if (formats.empty())
     for (const char *name : {"q4_0", "q8_0", "q4_K", "q6_K", "int3_g24"})
       formats.push_back(name);
-  auto target = target::lookup("native");
+  auto target = target::lookup(assembly ? targetName : std::string("native"));
   if (!target) {
     std::fprintf(stderr, "%s\n", llvm::toString(target.takeError()).c_str());
     return 1;
   }
+  if (!assembly && !target::hostCanRun(*target))
+    return 1;
   size_t probeBytes = size_t(megabytes * 1e6) / 256 * 256;
   Buffer probe(probeBytes);
   std::memset(probe.get(), 1, probeBytes);
@@ -129,6 +135,11 @@ int main(int argc, char **argv) {
     desc.k = columns;
     desc.activation = act;
     desc.maxTokens = 512;
+    if (assembly) {
+      auto text = translateKernel(desc, *target, Output::Assembly);
+      std::printf("%s\n", text ? text->c_str() : llvm::toString(text.takeError()).c_str());
+      continue;
+    }
     auto matrix = makeMatrix(*spec, rows, columns, Fill::Random, 1);
     auto kernel = compileKernel(desc, *target);
     if (!matrix || !kernel) {

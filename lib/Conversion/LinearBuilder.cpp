@@ -10,13 +10,9 @@ using namespace mlir;
 using namespace quern::conversion::detail;
 using quern::target::IntDot;
 
-static bool isFloatVector(Value v) {
-  return isa<FloatType>(getElementTypeOrSelf(v.getType()));
-}
+static bool isFloatVector(Value v) { return isa<FloatType>(getElementTypeOrSelf(v.getType())); }
 
-Value VectorCode::index(int64_t value) {
-  return arith::ConstantIndexOp::create(b, loc, value);
-}
+Value VectorCode::index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
 Value VectorCode::add(Value a, Value c) { return b.createOrFold<arith::AddIOp>(loc, a, c); }
 Value VectorCode::add(Value a, int64_t c) { return c == 0 ? a : add(a, index(c)); }
 Value VectorCode::mul(Value a, int64_t c) {
@@ -98,12 +94,10 @@ Value VectorCode::bitXor(Value a, int64_t mask) {
   return arith::XOrIOp::create(b, loc, a, splat(cast<VectorType>(a.getType()), mask));
 }
 Value VectorCode::shiftLeft(Value a, int64_t by) {
-  return by == 0 ? a
-                 : arith::ShLIOp::create(b, loc, a, splat(cast<VectorType>(a.getType()), by));
+  return by == 0 ? a : arith::ShLIOp::create(b, loc, a, splat(cast<VectorType>(a.getType()), by));
 }
 Value VectorCode::shiftRight(Value a, int64_t by) {
-  return by == 0 ? a
-                 : arith::ShRUIOp::create(b, loc, a, splat(cast<VectorType>(a.getType()), by));
+  return by == 0 ? a : arith::ShRUIOp::create(b, loc, a, splat(cast<VectorType>(a.getType()), by));
 }
 Value VectorCode::shiftRight(Value a, Value byIndex) {
   auto type = cast<VectorType>(a.getType());
@@ -148,11 +142,10 @@ Value VectorCode::lookUpBytes(ArrayRef<int8_t> table, Value indices) {
     Value low = table.size() > 16 ? bitAnd(indices, 15) : indices;
     Value found;
     if (target.isAArch64())
-      found = intrinsic("llvm.aarch64.neon.tbl1.v16i8", type,
-                        {constantBytes(entries), low});
+      found = intrinsic("llvm.aarch64.neon.tbl1.v16i8", type, {constantBytes(entries), low});
     else
-      found = intrinsic(width == 16 ? "llvm.x86.avx512.pshuf.b.512" : "llvm.x86.avx2.pshuf.b",
-                        type, {constantBytes(entries), low});
+      found = intrinsic(width == 16 ? "llvm.x86.avx512.pshuf.b.512" : "llvm.x86.avx2.pshuf.b", type,
+                        {constantBytes(entries), low});
     if (!result) {
       result = found;
       continue;
@@ -208,16 +201,24 @@ Value VectorCode::lookUpFloats(ArrayRef<float> table, Value indices) {
 
 SmallVector<Value> VectorCode::loop(Value lower, Value upper, int64_t step, ValueRange init,
                                     Body body) {
-  auto loop = scf::ForOp::create(
-      b, loc, lower, upper, index(step), init,
-      [&](OpBuilder &inner, Location, Value iv, ValueRange carried) {
-        OpBuilder::InsertionGuard guard(b);
-        b.restoreInsertionPoint(inner.saveInsertionPoint());
-        SmallVector<Value> next = body(iv, carried);
-        scf::YieldOp::create(b, loc, next);
-        inner.restoreInsertionPoint(b.saveInsertionPoint());
-      });
+  auto loop = scf::ForOp::create(b, loc, lower, upper, index(step), init,
+                                 [&](OpBuilder &inner, Location, Value iv, ValueRange carried) {
+                                   OpBuilder::InsertionGuard guard(b);
+                                   b.restoreInsertionPoint(inner.saveInsertionPoint());
+                                   SmallVector<Value> next = body(iv, carried);
+                                   scf::YieldOp::create(b, loc, next);
+                                   inner.restoreInsertionPoint(b.saveInsertionPoint());
+                                 });
   return SmallVector<Value>(loop.getResults().begin(), loop.getResults().end());
+}
+SmallVector<Value> VectorCode::tightLoop(int64_t upper, int64_t step, ValueRange init, Body body) {
+  SmallVector<Value> results = loop(index(0), index(upper), step, init, body);
+  auto unroll =
+      LLVM::LoopUnrollAttr::get(b.getContext(), b.getBoolAttr(true), {}, {}, {}, {}, {}, {});
+  auto annotation = LLVM::LoopAnnotationAttr::get(b.getContext(), {}, {}, {}, unroll, {}, {}, {},
+                                                  {}, {}, {}, {}, {}, {}, {}, {});
+  results[0].getDefiningOp()->setAttr("llvm.loop_annotation", annotation);
+  return results;
 }
 void VectorCode::loop(Value lower, Value upper, int64_t step,
                       llvm::function_ref<void(Value)> body) {
@@ -244,8 +245,8 @@ Value VectorCode::equal(Value a, Value c) {
 void DotSum::flush(VectorCode &v) {
   if (!sum16)
     return;
-  Value pairs = v.intrinsic("llvm.x86.avx2.pmadd.wd", v.ints(),
-                            {sum16, v.splat(v.shorts(), int64_t(1))});
+  Value pairs =
+      v.intrinsic("llvm.x86.avx2.pmadd.wd", v.ints(), {sum16, v.splat(v.shorts(), int64_t(1))});
   sum32[0] = sum32[0] ? v.plus(sum32[0], pairs) : pairs;
   sum16 = {};
   pending = 0;
@@ -263,9 +264,9 @@ void DotSum::add(VectorCode &v, DotOperand operand, Value weight, Value x) {
       largest = 128;
     }
     // A lane holds two products: 2 x largest x 127 a call must stay within 16 bits.
-    int limit = 32767 / (2 * 127 * largest);
-    Value products = v.intrinsic("llvm.x86.avx2.pmadd.ub.sw", v.shorts(),
-                                 {unsignedOperand, signedOperand});
+    int limit = 32767 / (2 * 127 * std::max(largest, 1));
+    Value products =
+        v.intrinsic("llvm.x86.avx2.pmadd.ub.sw", v.shorts(), {unsignedOperand, signedOperand});
     sum16 = sum16 ? v.plus(sum16, products) : products;
     if (++pending >= limit)
       flush(v);
@@ -278,13 +279,20 @@ void DotSum::add(VectorCode &v, DotOperand operand, Value weight, Value x) {
                      : v.target.intDot == IntDot::Vnni512 ? "llvm.x86.avx512.vpdpbusd.512"
                                                           : "llvm.x86.avx512.vpdpbusd.256";
     // Two chains hide the instruction's latency when few tokens run at once.
-    Value &sum = sum32[calls++ % 2];
+    Value &sum = sum32[oneChain ? 0 : calls++ % 2];
     if (!sum)
       sum = v.splat(v.ints(), int64_t(0));
     sum = v.intrinsic(name, v.ints(), {sum, weight, x});
     return;
   }
   }
+}
+
+int64_t DotSum::addsBeforeWidening(VectorCode &v, DotOperand operand) {
+  if (v.target.intDot != IntDot::Maddubs)
+    return std::numeric_limits<int64_t>::max();
+  int largest = operand.isSigned ? 128 : std::max(operand.largest, 1);
+  return 32767 / (2 * 127 * largest);
 }
 
 Value DotSum::take(VectorCode &v) {

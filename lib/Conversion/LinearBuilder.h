@@ -7,13 +7,14 @@
 #ifndef QUERN_LIB_CONVERSION_LINEARBUILDER_H
 #define QUERN_LIB_CONVERSION_LINEARBUILDER_H
 
-#include "quern/Target/TargetInfo.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "quern/Target/TargetInfo.h"
 
 namespace quern::conversion::detail {
 
@@ -28,13 +29,15 @@ class VectorCode {
 public:
   VectorCode(mlir::OpBuilder &builder, mlir::Location loc, const target::TargetInfo &target)
       : b(builder), loc(loc), target(target), width(target.vectorBits / 32),
-        parts(16 / (target.vectorBits / 32)) {}
+        parts(16 / (target.vectorBits / 32)),
+        module(builder.getInsertionBlock()->getParentOp()->getParentOfType<mlir::ModuleOp>()) {}
 
   mlir::OpBuilder &b;
   mlir::Location loc;
   const target::TargetInfo &target;
-  const int64_t width; ///< 32-bit lanes of a native vector
-  const int64_t parts; ///< native vectors that hold 16 lanes
+  const int64_t width;   ///< 32-bit lanes of a native vector
+  const int64_t parts;   ///< native vectors that hold 16 lanes
+  mlir::ModuleOp module; ///< where constant tables go
 
   // Types.
   VectorType bytes() const { return vec(4 * width, b.getI8Type()); }
@@ -98,7 +101,10 @@ public:
   using Body = llvm::function_ref<llvm::SmallVector<Value>(Value iv, ValueRange carried)>;
   llvm::SmallVector<Value> loop(Value lower, Value upper, int64_t step, ValueRange init, Body body);
   void loop(Value lower, Value upper, int64_t step, llvm::function_ref<void(Value)> body);
-  void ifElse(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise);
+  /// A loop that LLVM must not unroll: its scheduler would hoist the loads and spill them.
+  llvm::SmallVector<Value> tightLoop(int64_t upper, int64_t step, ValueRange init, Body body);
+  void ifElse(Value condition, llvm::function_ref<void()> then,
+              llvm::function_ref<void()> otherwise);
   Value equal(Value a, Value c);
 };
 
@@ -117,11 +123,23 @@ public:
   /// The sum as 32-bit integers; there must have been an add.
   Value take(VectorCode &v);
 
+  /// How many adds fit in 16-bit sums; without bound where sums have 32 bits from the start.
+  static int64_t addsBeforeWidening(VectorCode &v, DotOperand operand);
+  /// For sums that a loop carries: start from a 16-bit or 32-bit sum, end with one.
+  void startFrom16(Value sum) { sum16 = sum; }
+  void startFrom32(Value sum) {
+    sum32[0] = sum;
+    calls = 0;
+    oneChain = true;
+  }
+  Value take16() { return sum16; }
+
 private:
   void flush(VectorCode &v);
   Value sum16, sum32[2];
   int pending = 0;
   unsigned calls = 0;
+  bool oneChain = false;
 };
 
 } // namespace quern::conversion::detail

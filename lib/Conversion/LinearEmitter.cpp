@@ -13,7 +13,7 @@ using namespace quern;
 using namespace quern::conversion;
 using namespace quern::conversion::detail;
 
-static constexpr int64_t tokensPerSuperblock = 128;
+static constexpr int64_t tokensPerSuperblock = 64;
 
 ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
   ActivationLayout l = {};
@@ -64,21 +64,21 @@ private:
     v.loop(o.begin, o.end, 1, [&](Value panel) {
       Parts acc = zeros();
       if (layout.fullSteps() > 0) {
-        SmallVector<Value> sum =
-            v.loop(v.index(0), v.index(layout.fullSteps()), 1, acc,
-                   [&](Value step, ValueRange carried) {
-                     Parts next = strategy.direct(weights.position(panel, step, false), token,
-                                                  Parts(carried.begin(), carried.end()));
-                     return SmallVector<Value>(next.begin(), next.end());
-                   });
+        SmallVector<Value> sum = v.loop(
+            v.index(0), v.index(layout.fullSteps()), 1, acc, [&](Value step, ValueRange carried) {
+              Parts next = strategy.direct(weights.position(panel, step, false), token,
+                                           Parts(carried.begin(), carried.end()));
+              return SmallVector<Value>(next.begin(), next.end());
+            });
         acc.assign(sum.begin(), sum.end());
       }
       if (layout.tailColumns())
-        acc = strategy.direct(weights.position(panel, v.index(layout.fullSteps()), true), token,
-                              acc);
+        acc =
+            strategy.direct(weights.position(panel, v.index(layout.fullSteps()), true), token, acc);
       weights.forget();
-      writeOut(panel, [&](Value row) { finishToken(token, token, row, acc); },
-               [&](Value row, Value mask) { finishToken(token, token, row, acc, mask); });
+      writeOut(
+          panel, [&](Value row) { finishToken(token, token, row, acc); },
+          [&](Value row, Value mask) { finishToken(token, token, row, acc, mask); });
     });
   }
 
@@ -144,9 +144,9 @@ private:
 
   /// Runs `body` over blocks of tokens and then over single ones, with their sums loaded from and
   /// stored to scratch. Tokens are given by where they start in x.
-  void forTokenBlocks(
-      Value first, Value count,
-      llvm::function_ref<SmallVector<Parts>(ArrayRef<Value>, SmallVector<Parts>)> body) {
+  void
+  forTokenBlocks(Value first, Value count,
+                 llvm::function_ref<SmallVector<Parts>(ArrayRef<Value>, SmallVector<Parts>)> body) {
     int64_t size = strategy.tokensPerBlock();
     auto block = [&](Value t, int64_t tokens) {
       SmallVector<Value> starts;
@@ -184,8 +184,9 @@ private:
     Value row = v.mul(panel, 16);
     if (layout.n % 16 == 0)
       return whole(row);
-    v.ifElse(v.equal(panel, v.index(layout.n / 16)),
-             [&] { partial(row, v.index(layout.n % 16)); }, [&] { whole(row); });
+    v.ifElse(
+        v.equal(panel, v.index(layout.n / 16)), [&] { partial(row, v.index(layout.n % 16)); },
+        [&] { whole(row); });
   }
 
   Value lanesPresent(Value present, int64_t part) {
@@ -234,19 +235,27 @@ LogicalResult conversion::emitLinear(OpBuilder &builder, Location loc, const Lin
   if (!layout)
     return emitError(loc) << llvm::toString(layout.takeError());
   VectorCode v(builder, loc, target);
-  WeightReader weights(v, *layout, operands.weight);
   ActivationSource x = {operands.x, ActivationLayout::get(desc.activation, desc.k)};
-  if (desc.activation == Activation::F32) {
+  if (desc.activation == Activation::F32 && cast<MemRefType>(operands.x.getType()).getRank() == 2) {
     // One dimension, as the quantized forms have.
-    auto type = cast<MemRefType>(operands.x.getType());
-    if (type.getRank() == 2) {
-      SmallVector<ReassociationIndices> all = {{0, 1}};
-      x.buffer = memref::CollapseShapeOp::create(builder, loc, operands.x, all);
-    }
+    SmallVector<ReassociationIndices> all = {{0, 1}};
+    x.buffer = memref::CollapseShapeOp::create(builder, loc, operands.x, all);
   }
-  std::unique_ptr<Strategy> strategy = makeIntegerStrategy(v, *layout, weights, x);
-  if (!strategy)
-    strategy = makeFloatStrategy(v, *layout, weights, x);
-  Driver(v, desc, *layout, operands, *strategy, weights, x).emit();
+  ArrayRef<format::PackedLayout> terms = *layout;
+  if (!layout->terms.empty())
+    terms = layout->terms;
+  // The terms of a sum are added up in `out`.
+  LinearDesc termDesc = desc;
+  LinearOperands termOperands = operands;
+  for (const format::PackedLayout &term : terms) {
+    WeightReader weights(v, term, operands.weight);
+    std::unique_ptr<Strategy> strategy = makeIntegerStrategy(v, term, weights, x);
+    if (!strategy)
+      strategy = makeFloatStrategy(v, term, weights, x);
+    Driver(v, termDesc, term, termOperands, *strategy, weights, x).emit();
+    termDesc.bias = false;
+    termDesc.residual = true;
+    termOperands.residual = operands.out;
+  }
   return success();
 }

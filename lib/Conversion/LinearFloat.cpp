@@ -57,8 +57,7 @@ public:
       for (int64_t part = 0; part < v.parts; ++part)
         w.push_back(v.load(unpacked, base, part * v.width, v.floats()));
       for (auto [t, row] : llvm::enumerate(rows)) {
-        Value xk = v.broadcastFloat(
-            v.loadScalar(source(), v.add(row, k), 0, v.b.getF32Type()));
+        Value xk = v.broadcastFloat(v.loadScalar(source(), v.add(row, k), 0, v.b.getF32Type()));
         for (int64_t part = 0; part < v.parts; ++part) {
           Value &into = next[t * v.parts + part];
           into = v.fma(w[part], xk, into);
@@ -78,8 +77,7 @@ private:
   }
 
   /// Calls `use` for each column of the step with its values.
-  void decodeStep(const StepPosition &at,
-                  llvm::function_ref<void(int64_t, const Parts &)> use) {
+  void decodeStep(const StepPosition &at, llvm::function_ref<void(int64_t, const Parts &)> use) {
     // Columns past K are absent from f32 activations.
     for (Segment segment : segments(layout, at.columns, 0)) {
       SegmentLevels levels = weights.levels(at, segment);
@@ -140,8 +138,9 @@ private:
 };
 } // namespace
 
-std::unique_ptr<Strategy>
-conversion::detail::makeFloatStrategy(VectorCode &v, const format::PackedLayout &layout,
-                                      WeightReader &weights, const ActivationSource &x) {
+std::unique_ptr<Strategy> conversion::detail::makeFloatStrategy(VectorCode &v,
+                                                                const format::PackedLayout &layout,
+                                                                WeightReader &weights,
+                                                                const ActivationSource &x) {
   return std::make_unique<FloatStrategy>(v, layout, weights, x);
 }

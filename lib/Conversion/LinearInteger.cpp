@@ -18,7 +18,7 @@ using namespace quern::conversion::detail;
 namespace {
 /// What a segment's weights contribute besides their codes; null where absent.
 struct SegmentFactors {
-  Parts scale;    ///< ws, code multiplier included
+  Parts scale;     ///< ws, code multiplier included
   Parts minusZero; ///< -(bias + zero)
   Parts offset;
 };
@@ -42,9 +42,8 @@ public:
     SmallVector<Parts> accs = {acc};
     for (Segment segment : stepSegments(at.columns)) {
       SegmentFactors f = segmentFactors(at, segment);
-      accumulate(segment, at.column, {token}, f, accs, [&](int64_t quad, int64_t part) {
-        return weights.quadOperand(at, quad, part);
-      });
+      SmallVector<Parts> sums = dotUnrolled(segment, at, token);
+      accumulate(segment, at.column, {token}, f, sums, accs);
     }
     return accs[0];
   }
@@ -76,14 +75,13 @@ public:
       auto get = [&](bool present, int64_t which) {
         Parts values;
         for (int64_t part = 0; present && part < v.parts; ++part)
-          values.push_back(v.load(factors, factorBase, (i * 3 + which) * 16 + part * v.width,
-                                  v.floats()));
+          values.push_back(
+              v.load(factors, factorBase, (i * 3 + which) * 16 + part * v.width, v.floats()));
         return values;
       };
       SegmentFactors f = {get(true, 0), get(hasZero(), 1), get(hasOffset(), 2)};
-      accumulate(segment, column, tokens, f, acc, [&](int64_t quad, int64_t part) {
-        return v.load(codes, codeBase, quad * 64 + part * v.width * 4, v.bytes());
-      });
+      SmallVector<Parts> sums = dotLoop(segment, codeBase, column, tokens);
+      accumulate(segment, column, tokens, f, sums, acc);
     }
     return acc;
   }
@@ -92,17 +90,15 @@ public:
   Parts finish(Value token, Parts acc) override {
     if (x.layout.kind != Activation::Int8)
       return acc;
-    Value scale = v.broadcastFloat(
-        v.loadScalar(x.buffer, token, x.layout.scalesOffset, v.b.getF32Type()));
+    Value scale =
+        v.broadcastFloat(v.loadScalar(x.buffer, token, x.layout.scalesOffset, v.b.getF32Type()));
     for (Value &part : acc)
       part = v.times(part, scale);
     return acc;
   }
 
 private:
-  SmallVector<Segment> stepSegments(int64_t columns) const {
-    return segments(layout, columns, 32);
-  }
+  SmallVector<Segment> stepSegments(int64_t columns) const { return segments(layout, columns, 32); }
   bool hasOffset() const { return !layout.spec.offset.empty(); }
   bool hasZero() const { return weights.operandBias() != 0 || !layout.spec.zero.empty(); }
 
@@ -112,9 +108,9 @@ private:
     SegmentFactors result;
     for (int64_t part = 0; part < v.parts; ++part) {
       Value constant = v.splat(v.floats(), double(multiplier));
-      Value scale = levels.scale.empty()  ? constant
-                    : multiplier == 1     ? levels.scale[part]
-                                          : v.times(levels.scale[part], constant);
+      Value scale = levels.scale.empty() ? constant
+                    : multiplier == 1    ? levels.scale[part]
+                                         : v.times(levels.scale[part], constant);
       result.scale.push_back(scale);
       if (!levels.zero.empty()) {
         Value zero = levels.zero[part];
@@ -157,23 +153,73 @@ private:
     return sum;
   }
 
-  void accumulate(Segment segment, Value column, ArrayRef<Value> tokens, const SegmentFactors &f,
-                  SmallVector<Parts> &acc,
-                  llvm::function_ref<Value(int64_t quad, int64_t part)> operand) {
-    SmallVector<SmallVector<DotSum, 4>> sums(tokens.size(), SmallVector<DotSum, 4>(v.parts));
+  /// D for one token, straight from the panel, all in a row.
+  SmallVector<Parts> dotUnrolled(Segment segment, const StepPosition &at, Value token) {
+    SmallVector<DotSum, 4> sums(v.parts);
+    Value start = v.add(token, at.column);
+    for (int64_t quad = segment.begin / 4; quad < segment.end / 4; ++quad) {
+      Value q = v.broadcastQuad(x.buffer, start, quad * 4);
+      for (int64_t part = 0; part < v.parts; ++part)
+        sums[part].add(v, weights.operand(), weights.quadOperand(at, quad, part), q);
+    }
+    Parts result;
+    for (DotSum &sum : sums)
+      result.push_back(sum.take(v));
+    return {result};
+  }
+
+  /// D for several tokens from unpacked codes, as a loop whose sums stay in registers.
+  SmallVector<Parts> dotLoop(Segment segment, Value codeBase, Value column,
+                             ArrayRef<Value> tokens) {
+    int64_t quads = (segment.end - segment.begin) / 4;
+    int64_t limit = DotSum::addsBeforeWidening(v, weights.operand());
+    bool narrow = v.target.intDot == target::IntDot::Maddubs && limit >= quads;
+    // Sums that have to be widened on the way are, once an iteration.
+    int64_t unroll = 1;
+    if (!narrow)
+      while (unroll < 4 && quads % (2 * unroll) == 0 && 2 * unroll <= limit)
+        unroll *= 2;
+    Value firstCode = v.add(codeBase, segment.begin * 16);
     SmallVector<Value> starts;
     for (Value token : tokens)
-      starts.push_back(v.add(token, column));
-    for (int64_t quad = segment.begin / 4; quad < segment.end / 4; ++quad) {
-      Parts w;
-      for (int64_t part = 0; part < v.parts; ++part)
-        w.push_back(operand(quad, part));
-      for (auto [t, start] : llvm::enumerate(starts)) {
-        Value codes = v.broadcastQuad(x.buffer, start, quad * 4);
+      starts.push_back(v.add(v.add(token, column), segment.begin));
+    SmallVector<Value> zeros(tokens.size() * v.parts,
+                             v.splat(narrow ? v.shorts() : v.ints(), int64_t(0)));
+    SmallVector<Value> sums = v.tightLoop(quads, unroll, zeros, [&](Value iv, ValueRange carried) {
+      SmallVector<DotSum, 16> running(carried.size());
+      for (auto [sum, from] : llvm::zip(running, carried))
+        narrow ? sum.startFrom16(from) : sum.startFrom32(from);
+      Value code = v.add(firstCode, v.mul(iv, 64)), k = v.mul(iv, 4);
+      for (int64_t u = 0; u < unroll; ++u) {
+        Parts w;
         for (int64_t part = 0; part < v.parts; ++part)
-          sums[t][part].add(v, weights.operand(), w[part], codes);
+          w.push_back(v.load(codes, code, u * 64 + part * v.width * 4, v.bytes()));
+        for (auto [t, start] : llvm::enumerate(starts)) {
+          Value q = v.broadcastQuad(x.buffer, v.add(start, k), u * 4);
+          for (int64_t part = 0; part < v.parts; ++part)
+            running[t * v.parts + part].add(v, weights.operand(), w[part], q);
+        }
       }
+      SmallVector<Value> next;
+      for (DotSum &sum : running)
+        next.push_back(narrow ? sum.take16() : sum.take(v));
+      return next;
+    });
+    SmallVector<Parts> result(tokens.size());
+    for (auto [i, sum] : llvm::enumerate(sums)) {
+      if (narrow) {
+        DotSum last;
+        last.startFrom16(sum);
+        sum = last.take(v);
+      }
+      result[i / v.parts].push_back(sum);
     }
+    return result;
+  }
+
+  /// Adds a segment's D, scaled, to the accumulators.
+  void accumulate(Segment segment, Value column, ArrayRef<Value> tokens, const SegmentFactors &f,
+                  ArrayRef<Parts> sums, SmallVector<Parts> &acc) {
     for (auto [t, token] : llvm::enumerate(tokens)) {
       Value scale, sum;
       if (x.layout.kind == Activation::Q8)
@@ -184,7 +230,7 @@ private:
         sum = v.broadcastFloat(sumOfCodes(token, column, segment));
       Value scaledSum = sum && !f.offset.empty() && scale ? v.times(sum, scale) : sum;
       for (int64_t part = 0; part < v.parts; ++part) {
-        Value d = v.toFloat(sums[t][part].take(v));
+        Value d = v.toFloat(sums[t][part]);
         if (!f.minusZero.empty())
           d = v.fma(f.minusZero[part], sum, d);
         if (scale)
@@ -207,9 +253,8 @@ conversion::detail::makeIntegerStrategy(VectorCode &v, const format::PackedLayou
                                         WeightReader &weights, const ActivationSource &x) {
   bool quantized = x.layout.kind == Activation::Q8 || x.layout.kind == Activation::Int8;
   // Sums of activations come by 8 columns.
-  bool aligned = llvm::all_of(layout.levels, [](const format::PackedLevel &level) {
-    return level.groupColumns % 8 == 0;
-  });
+  bool aligned = llvm::all_of(
+      layout.levels, [](const format::PackedLevel &level) { return level.groupColumns % 8 == 0; });
   if (!quantized || !aligned || !weights.meaning.isInteger())
     return nullptr;
   return std::make_unique<IntegerStrategy>(v, layout, weights, x);

@@ -4,7 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 #include "LinearWeights.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "quern/Format/Number.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/xxhash.h"
 #include <cmath>
 #include <set>
 
@@ -24,8 +27,34 @@ static bool isMultipleOfHalf(double value) {
   return value * 2 == std::nearbyint(value * 2) && std::fabs(value) <= 512;
 }
 
+/// Finds a power of two of which all values are multiples by integers in [low, high].
+static std::optional<float> commonStep(ArrayRef<float> values, int low, int high) {
+  for (int exponent = -10; exponent <= 10; ++exponent) {
+    float multiplier = std::ldexp(1.0f, -exponent);
+    if (llvm::all_of(values, [&](float value) {
+          double scaled = double(value) / multiplier;
+          return scaled == std::nearbyint(scaled) && scaled >= low && scaled <= high;
+        }))
+      return multiplier;
+  }
+  return std::nullopt;
+}
+
 CodeMeaning CodeMeaning::of(const format::PackedLayout &layout) {
   CodeMeaning result;
+  if (layout.storage == CodeStorage::Indices) {
+    const format::Table &table = layout.spec.code.table;
+    if (table.isLearned() || table.dim % 4 != 0)
+      return result;
+    // Signs may negate every entry.
+    if (auto multiplier = commonStep(table.values(), -127, 127)) {
+      result.kind = Kind::Grid;
+      result.multiplier = *multiplier;
+      for (float value : table.values())
+        result.integers.push_back(int8_t(value / *multiplier));
+    }
+    return result;
+  }
   if (layout.storage != CodeStorage::Planes)
     return result;
   const format::Code &code = layout.spec.code;
@@ -58,19 +87,11 @@ CodeMeaning CodeMeaning::of(const format::PackedLayout &layout) {
   }
   if (bits > 6)
     return result;
-  for (int exponent = -10; exponent <= 10; ++exponent) {
-    float multiplier = std::ldexp(1.0f, -exponent);
-    bool fits = llvm::all_of(values, [&](float value) {
-      double scaled = double(value) / multiplier;
-      return scaled == std::nearbyint(scaled) && scaled >= -128 && scaled <= 127;
-    });
-    if (!fits)
-      continue;
+  if (auto multiplier = commonStep(values, -128, 127)) {
     result.kind = Kind::Lookup;
-    result.multiplier = multiplier;
+    result.multiplier = *multiplier;
     for (float value : values)
-      result.integers.push_back(int8_t(value / multiplier));
-    return result;
+      result.integers.push_back(int8_t(value / *multiplier));
   }
   return result;
 }
@@ -101,6 +122,11 @@ WeightReader::WeightReader(VectorCode &code, const format::PackedLayout &layout,
   // not to saturate, else (by its sign) an s8, sdot an s8.
   IntDot dot = v.target.intDot;
   bool takesAnyUnsigned = dot == IntDot::Vnni256 || dot == IntDot::Vnni512;
+  if (meaning.kind == CodeMeaning::Kind::Grid) {
+    dotOperand = takesAnyUnsigned ? DotOperand{false, 255} : DotOperand{true, 128};
+    bias = takesAnyUnsigned ? 128 : 0;
+    return;
+  }
   int low = 0, high = int(meaning.values.size()) - 1;
   if (meaning.kind == CodeMeaning::Kind::Lookup) {
     low = *llvm::min_element(meaning.integers);
@@ -127,7 +153,7 @@ StepPosition WeightReader::position(Value panel, Value step, bool tail) {
   forget();
   int64_t perChunk = layout.chunk / layout.step;
   StepPosition at;
-  at.header = v.mul(panel, layout.panelBytes);
+  at.header = v.add(v.mul(panel, layout.panelStride), layout.panelStart);
   Value chunk = v.div(step, perChunk);
   at.stepInChunk = v.rem(step, perChunk);
   at.chunk = v.add(v.add(at.header, layout.headerBytes), v.mul(chunk, layout.chunkBytes));
@@ -167,6 +193,10 @@ Value WeightReader::quadPatterns(const StepPosition &at, int64_t quad, int64_t p
 }
 
 Value WeightReader::quadOperand(const StepPosition &at, int64_t quad, int64_t part) {
+  if (meaning.kind == CodeMeaning::Kind::Grid) {
+    Value bytes = tableQuad(at, quad, part);
+    return dotOperand.isSigned ? bytes : v.bitXor(bytes, 0x80);
+  }
   Value patterns = quadPatterns(at, quad, part);
   if (meaning.kind == CodeMeaning::Kind::Lookup)
     return v.lookUpBytes(operandTable, patterns);
@@ -177,11 +207,17 @@ Value WeightReader::columnValues(const StepPosition &at, int64_t column, int64_t
   VectorType ints = v.ints();
   switch (layout.storage) {
   case CodeStorage::Words32:
-    return v.load(weights, at.codes, (column * 16 + part * v.width) * 4, v.floats());
+    return decodeNumber(layout.spec.code.number, layout.codesAreBiased(),
+                        v.load(weights, at.codes, (column * 16 + part * v.width) * 4, ints));
   case CodeStorage::Words16: {
-    Value half = v.load(weights, at.codes, (column * 16 + part * v.width) * 2,
-                        v.vec(v.width, v.b.getF16Type()));
-    return arith::ExtFOp::create(v.b, v.loc, v.floats(), half);
+    int64_t offset = (column * 16 + part * v.width) * 2;
+    if (layout.spec.code.number.isFloat(FloatKind::F16)) {
+      Value half = v.load(weights, at.codes, offset, v.vec(v.width, v.b.getF16Type()));
+      return arith::ExtFOp::create(v.b, v.loc, v.floats(), half);
+    }
+    Value raw = v.load(weights, at.codes, offset, v.vec(v.width, v.b.getI16Type()));
+    return decodeNumber(layout.spec.code.number, layout.codesAreBiased(),
+                        v.extendUnsigned(raw, ints));
   }
   case CodeStorage::Pairs16: {
     int64_t offset = (column / 2 * 16 + part * v.width) * 4;
@@ -207,12 +243,145 @@ Value WeightReader::columnValues(const StepPosition &at, int64_t column, int64_t
     }
     if (code.kind == format::Code::Kind::Number)
       return decodeNumber(code.number, layout.codesAreBiased(), bits);
-    return v.lookUpFloats(meaning.values, bits);
+    if (Value found = v.lookUpFloats(meaning.values, bits))
+      return found;
+    auto type = RankedTensorType::get({int64_t(meaning.values.size())}, v.b.getF32Type());
+    return gather(globalTable(DenseElementsAttr::get(type, ArrayRef<float>(meaning.values))), bits,
+                  v.floats());
   }
   case CodeStorage::Indices:
-    break;
+    return tableColumn(at, column, part);
   }
   return {};
+}
+
+//===--- Tables of several columns ----------------------------------------===//
+
+/// Index `index` of the step, zero-extended to 32 bits.
+Value WeightReader::tableIndex(const StepPosition &at, int64_t index, int64_t part) {
+  SmallVector<format::BitPlane, 4> planes(layout.planes);
+  if (at.columns != layout.step)
+    layout.stepPlanes(at.columns, planes);
+  Value &cached = loaded[{-1 - index, part}];
+  if (cached)
+    return cached;
+  Value result;
+  for (const format::BitPlane &plane : planes) {
+    int64_t perByte = 8 / plane.width;
+    Value bits = v.load(weights, at.codes, plane.offset + index / perByte * 16 + part * v.width,
+                        v.vec(v.width, v.b.getI8Type()));
+    bits = v.extendUnsigned(bits, v.ints());
+    if (plane.width < 8)
+      bits = v.bitAnd(v.shiftRight(bits, index % perByte * plane.width), (1 << plane.width) - 1);
+    bits = v.shiftLeft(bits, plane.shift);
+    result = result ? v.bitOr(result, bits) : bits;
+  }
+  return cached = result;
+}
+
+/// The entry number that gives value `within` of the index.
+Value WeightReader::tableEntry(Value index, int64_t within) {
+  const format::Table &table = layout.spec.code.table;
+  Value entry = v.shiftRight(index, within / table.dim * table.indexBits);
+  return v.bitAnd(entry, (int64_t(1) << table.indexBits) - 1);
+}
+
+/// The sign bits of the index, one a value, from bit 0; null if there are none.
+Value WeightReader::signs(Value index) {
+  const format::Table &table = layout.spec.code.table;
+  if (table.signs == format::Table::Signs::None)
+    return {};
+  Value bits = v.bitAnd(v.shiftRight(index, table.parts * table.indexBits),
+                        (int64_t(1) << table.signBits()) - 1);
+  if (table.signs == format::Table::Signs::Full)
+    return bits;
+  Value parity = bits;
+  for (int shift = 32; shift >>= 1;)
+    if (shift < int(table.signBits()))
+      parity = arith::XOrIOp::create(v.b, v.loc, parity, v.shiftRight(parity, shift));
+  return v.bitOr(bits, v.shiftLeft(v.bitAnd(parity, 1), table.parts * table.dim - 1));
+}
+
+Value WeightReader::globalTable(DenseElementsAttr values) {
+  ModuleOp module = v.module;
+  auto tensor = cast<RankedTensorType>(values.getType());
+  auto type = MemRefType::get(tensor.getShape(), tensor.getElementType());
+  ArrayRef<char> raw = values.getRawData();
+  std::string name =
+      "quern_table_" + llvm::utohexstr(llvm::xxh3_64bits(ArrayRef<uint8_t>(
+                           reinterpret_cast<const uint8_t *>(raw.data()), raw.size())));
+  if (!module.lookupSymbol(name)) {
+    OpBuilder::InsertionGuard guard(v.b);
+    v.b.setInsertionPointToStart(module.getBody());
+    memref::GlobalOp::create(v.b, v.loc, name, v.b.getStringAttr("private"), type, values,
+                             /*constant=*/true, v.b.getI64IntegerAttr(64));
+  }
+  return memref::GetGlobalOp::create(v.b, v.loc, type, name);
+}
+
+Value WeightReader::gather(Value table, Value index, VectorType type) {
+  Value all = arith::ConstantOp::create(
+      v.b, v.loc, DenseElementsAttr::get(v.vec(v.width, v.b.getI1Type()), true));
+  Value none = arith::ConstantOp::create(v.b, v.loc, v.b.getZeroAttr(type));
+  return vector::GatherOp::create(v.b, v.loc, type, table, ValueRange{v.index(0)}, index, all,
+                                  none);
+}
+
+/// Four columns of a Grid as signed bytes.
+Value WeightReader::tableQuad(const StepPosition &at, int64_t quad, int64_t part) {
+  const format::Table &table = layout.spec.code.table;
+  int64_t perIndex = table.parts * table.dim, within = quad * 4 % perIndex;
+  Value index = tableIndex(at, quad * 4 / perIndex, part);
+  SmallVector<int32_t> quads;
+  for (size_t i = 0; i < meaning.integers.size(); i += 4) {
+    uint32_t packed = 0;
+    for (int j = 0; j < 4; ++j)
+      packed |= uint32_t(uint8_t(meaning.integers[i + j])) << (8 * j);
+    quads.push_back(int32_t(packed));
+  }
+  auto type = RankedTensorType::get({int64_t(quads.size())}, v.b.getI32Type());
+  Value global = globalTable(DenseElementsAttr::get(type, ArrayRef<int32_t>(quads)));
+  int64_t quadsPerEntry = table.dim / 4;
+  Value at4 = v.times(tableEntry(index, within), v.splat(v.ints(), quadsPerEntry));
+  at4 = v.plus(at4, v.splat(v.ints(), within % table.dim / 4));
+  Value bytes = v.as(gather(global, at4, v.ints()), v.bytes());
+  Value sign = signs(index);
+  if (!sign)
+    return bytes;
+  // Spread four bits over four bytes, make masks of them, negate where set.
+  Value four = v.bitAnd(v.shiftRight(sign, within), 15);
+  Value spread = v.bitAnd(v.times(four, v.splat(v.ints(), int64_t(0x00204081))), 0x01010101);
+  Value mask = v.as(v.times(spread, v.splat(v.ints(), int64_t(255))), v.bytes());
+  return v.minus(arith::XOrIOp::create(v.b, v.loc, bytes, mask), mask);
+}
+
+Value WeightReader::tableColumn(const StepPosition &at, int64_t column, int64_t part) {
+  const format::Table &table = layout.spec.code.table;
+  if (meaning.kind == CodeMeaning::Kind::Grid) {
+    Value bits = v.as(tableQuad(at, column / 4, part), v.ints());
+    bits = arith::ShRSIOp::create(v.b, v.loc, v.shiftLeft(bits, 24 - column % 4 * 8),
+                                  v.splat(v.ints(), int64_t(24)));
+    return v.times(v.toFloat(bits), v.splat(v.floats(), double(meaning.multiplier)));
+  }
+  int64_t perIndex = table.parts * table.dim, within = column % perIndex;
+  Value index = tableIndex(at, column / perIndex, part);
+  int64_t entries = (int64_t(1) << table.indexBits) * table.dim;
+  Value values;
+  if (table.isLearned()) {
+    values = memref::ViewOp::create(v.b, v.loc, MemRefType::get({entries}, v.b.getF32Type()),
+                                    weights, v.index(layout.tableStart), ValueRange());
+  } else {
+    auto type = RankedTensorType::get({entries}, v.b.getF32Type());
+    values = globalTable(DenseElementsAttr::get(type, table.values()));
+  }
+  Value entry = v.times(tableEntry(index, within), v.splat(v.ints(), int64_t(table.dim)));
+  entry = v.plus(entry, v.splat(v.ints(), within % table.dim));
+  Value value = gather(values, entry, v.floats());
+  Value sign = signs(index);
+  if (!sign)
+    return value;
+  Value flip = v.shiftLeft(v.bitAnd(v.shiftRight(sign, within), 1), 31);
+  return v.as(arith::XOrIOp::create(v.b, v.loc, v.as(value, v.ints()), flip), v.floats());
 }
 
 //===--- Numbers ----------------------------------------------------------===//
@@ -236,10 +405,9 @@ Value WeightReader::smallFloat(FloatKind kind, Value bits) {
   };
   switch (kind) {
   case FloatKind::F8E5M2: { // the upper half of an f16
-    Value half = arith::TruncIOp::create(v.b, v.loc, v.vec(v.width, v.b.getI16Type()),
-                                         v.shiftLeft(bits, 8));
-    return arith::ExtFOp::create(v.b, v.loc, floats,
-                                 v.as(half, v.vec(v.width, v.b.getF16Type())));
+    Value half =
+        arith::TruncIOp::create(v.b, v.loc, v.vec(v.width, v.b.getI16Type()), v.shiftLeft(bits, 8));
+    return arith::ExtFOp::create(v.b, v.loc, floats, v.as(half, v.vec(v.width, v.b.getF16Type())));
   }
   case FloatKind::F8E4M3FN:
     return choose(is(v.bitAnd(bits, 0x7f), 0x7f), NAN, signMantissa(4, 3, 7));
@@ -280,8 +448,7 @@ Value WeightReader::decodeNumber(const format::Number &number, bool biased, Valu
     case FloatKind::BF16:
       return v.as(v.shiftLeft(bits, 16), v.floats());
     case FloatKind::F16: {
-      Value half =
-          arith::TruncIOp::create(v.b, v.loc, v.vec(v.width, v.b.getI16Type()), bits);
+      Value half = arith::TruncIOp::create(v.b, v.loc, v.vec(v.width, v.b.getI16Type()), bits);
       return arith::ExtFOp::create(v.b, v.loc, v.floats(),
                                    v.as(half, v.vec(v.width, v.b.getF16Type())));
     }
@@ -293,8 +460,8 @@ Value WeightReader::decodeNumber(const format::Number &number, bool biased, Valu
     return v.toFloat(v.minus(bits, v.splat(v.ints(), int64_t(1) << (number.bits - 1))));
   if (number.kind == format::Number::Kind::Signed) {
     Value up = v.shiftLeft(bits, 32 - number.bits);
-    return v.toFloat(arith::ShRSIOp::create(v.b, v.loc, up,
-                                            v.splat(v.ints(), int64_t(32 - number.bits))));
+    return v.toFloat(
+        arith::ShRSIOp::create(v.b, v.loc, up, v.splat(v.ints(), int64_t(32 - number.bits))));
   }
   if (number.bits == 32)
     return arith::UIToFPOp::create(v.b, v.loc, v.floats(), bits);
@@ -308,9 +475,8 @@ Value WeightReader::levelValue(const StepPosition &at, const PackedLevel &level,
   Value base = at.header, group = v.index(0);
   if (int64_t g = level.groupColumns) {
     base = at.chunk;
-    group = g >= layout.step
-                ? v.div(at.stepInChunk, g / layout.step)
-                : v.add(v.mul(at.stepInChunk, layout.step / g), column / g);
+    group = g >= layout.step ? v.div(at.stepInChunk, g / layout.step)
+                             : v.add(v.mul(at.stepInChunk, layout.step / g), column / g);
   }
   Value bits;
   for (const format::BitPlane &plane : level.planes) {
@@ -325,8 +491,7 @@ Value WeightReader::levelValue(const StepPosition &at, const PackedLevel &level,
     } else {
       int64_t perByte = 8 / plane.width;
       Value at = v.add(base, v.mul(v.div(group, perByte), 16));
-      piece = v.load(weights, at, plane.offset + part * v.width,
-                     v.vec(v.width, v.b.getI8Type()));
+      piece = v.load(weights, at, plane.offset + part * v.width, v.vec(v.width, v.b.getI8Type()));
       piece = v.extendUnsigned(piece, v.ints());
       piece = v.shiftRight(piece, v.mul(v.rem(group, perByte), plane.width));
       piece = v.shiftLeft(v.bitAnd(piece, (1 << plane.width) - 1), plane.shift);

@@ -18,13 +18,14 @@ struct CodeMeaning {
   enum class Kind : uint8_t {
     Affine, ///< multiplier x (pattern - bias)
     Lookup, ///< multiplier x integers[pattern], each integer in [-128, 127]
+    Grid,   ///< multiplier x integers of a table whose entries are whole quads
     Float,  ///< no exact 8-bit integers
   };
   Kind kind = Kind::Float;
   float multiplier = 1;
   float bias = 0; ///< a multiple of 1/2
   llvm::SmallVector<int8_t> integers;
-  llvm::SmallVector<float> values; ///< by pattern, for at most 8 bits
+  llvm::SmallVector<float> values; ///< by pattern, for codes in planes
 
   static CodeMeaning of(const format::PackedLayout &layout);
   bool isInteger() const { return kind != Kind::Float; }
@@ -46,11 +47,11 @@ struct StepExtent {
 
 /// Where one step of one panel lies.
 struct StepPosition : StepExtent {
-  Value header;      ///< byte offset of the panel
-  Value chunk;       ///< of the chunk's levels
-  Value codes;       ///< of the step's codes
+  Value header; ///< byte offset of the panel
+  Value chunk;  ///< of the chunk's levels
+  Value codes;  ///< of the step's codes
   Value stepInChunk;
-  Value column;      ///< first column in the row
+  Value column; ///< first column in the row
 };
 
 /// One segment's parameters, a value per part; null where the format has none.
@@ -85,6 +86,15 @@ public:
   const CodeMeaning meaning;
 
 private:
+  Value tableIndex(const StepPosition &at, int64_t index, int64_t part);
+  Value tableEntry(Value index, int64_t within);
+  Value signs(Value index);
+  Value tableQuad(const StepPosition &at, int64_t quad, int64_t part);
+  Value tableColumn(const StepPosition &at, int64_t column, int64_t part);
+  /// table[index] for each lane, from memory.
+  Value gather(Value table, Value index, mlir::VectorType type);
+  Value globalTable(mlir::DenseElementsAttr values);
+
   Value levelValue(const StepPosition &at, const format::PackedLevel &level, int64_t column,
                    int64_t part);
   Value smallFloat(format::FloatKind kind, Value bits);

@@ -34,8 +34,8 @@ public:
                            return {maximum(carried[0], magnitudes(load(token, k, false)))};
                          })[0];
       if (layout.k % group)
-        largest = maximum(largest,
-                          magnitudes(load(token, v.index(layout.k / group * group), true)));
+        largest =
+            maximum(largest, magnitudes(load(token, v.index(layout.k / group * group), true)));
       scalar = reduceMax(largest);
       storeScale(scalar, start, layout.scalesOffset);
     }
@@ -94,8 +94,7 @@ private:
     Value halves[2];
     for (int64_t i = 0; i < 4; ++i) {
       Value slice = vector::ExtractStridedSliceOp::create(
-          v.b, v.loc, ints, ArrayRef<int64_t>{8 * i}, ArrayRef<int64_t>{8},
-          ArrayRef<int64_t>{1});
+          v.b, v.loc, ints, ArrayRef<int64_t>{8 * i}, ArrayRef<int64_t>{8}, ArrayRef<int64_t>{1});
       Value sum = vector::ReductionOp::create(v.b, v.loc, vector::CombiningKind::ADD, slice);
       Value narrow = arith::TruncIOp::create(v.b, v.loc, v.b.getI16Type(), sum);
       v.store(v.broadcast(v.vec(1, v.b.getI16Type()), narrow), dest, by16,

@@ -79,10 +79,44 @@ int64_t PackedLayout::stepPlanes(int64_t columns, SmallVectorImpl<BitPlane> &res
 }
 
 Expected<PackedLayout> PackedLayout::get(const Spec &spec, int64_t n, int64_t k) {
-  if (spec.kind != Spec::Kind::Base)
-    return unsupported(spec, "it is a sum or a split; its terms are packed one by one");
   if (n <= 0 || k <= 0)
     return unsupported(spec, "the matrix is empty");
+  if (spec.kind == Spec::Kind::Split)
+    return unsupported(spec, "column splits are not packed yet");
+  PackedLayout l;
+  if (spec.kind == Spec::Kind::Base) {
+    auto base = getBase(spec, n, k);
+    if (!base)
+      return base.takeError();
+    l = std::move(*base);
+    l.panelStride = l.panelBytes;
+    l.tableStart = l.panels() * l.panelStride;
+    return l;
+  }
+  l.spec = spec;
+  l.n = n;
+  l.k = k;
+  for (const Spec &term : spec.terms) {
+    auto base = term.kind == Spec::Kind::Base
+                    ? getBase(term, n, k)
+                    : Expected<PackedLayout>(unsupported(spec, "a term is not a base format"));
+    if (!base)
+      return base.takeError();
+    base->panelStart = l.panelBytes;
+    l.panelBytes += base->panelBytes;
+    l.terms.push_back(std::move(*base));
+  }
+  l.panelStride = l.panelBytes;
+  l.tableStart = l.panels() * l.panelStride;
+  for (PackedLayout &term : l.terms) {
+    term.panelStride = l.panelStride;
+    term.tableStart = l.tableStart + l.tableBytes;
+    l.tableBytes += term.tableBytes;
+  }
+  return l;
+}
+
+Expected<PackedLayout> PackedLayout::getBase(const Spec &spec, int64_t n, int64_t k) {
   PackedLayout l;
   l.spec = spec;
   l.n = n;
@@ -91,9 +125,12 @@ Expected<PackedLayout> PackedLayout::get(const Spec &spec, int64_t n, int64_t k)
   int64_t dim = spec.code.valuesPerIndex();
   bool isNumber = spec.code.kind == Code::Kind::Number;
   l.step = activationGroup;
-  if (dim > 1) {
+  bool table = spec.code.kind == Code::Kind::Table;
+  if (table && (dim > 1 || bits > 8 || spec.code.table.isLearned())) {
     if (bits > 32)
       return unsupported(spec, "an index has more than 32 bits");
+    if (spec.code.table.isLearned())
+      l.tableBytes = roundUp((int64_t(4) << spec.code.table.indexBits) * spec.code.table.dim, 64);
     l.storage = CodeStorage::Indices;
     // Indices of more than 8 bits are cut into bytes and a rest.
     for (unsigned shift = 0; shift < bits;) {
@@ -108,18 +145,10 @@ Expected<PackedLayout> PackedLayout::get(const Spec &spec, int64_t n, int64_t k)
   } else if (bits <= 8) {
     l.storage = CodeStorage::Planes;
     l.planes = splitBits(bits);
-  } else if (isNumber && spec.code.number.isFloat()) {
-    switch (spec.code.number.floatKind) {
-    case FloatKind::BF16:
-      l.storage = CodeStorage::Pairs16;
-      break;
-    case FloatKind::F16:
-      l.storage = CodeStorage::Words16;
-      break;
-    default: // f64 becomes f32, to which it decodes anyway
-      l.storage = CodeStorage::Words32;
-      break;
-    }
+  } else if (isNumber && packedBits(spec.code.number) <= 32) {
+    l.storage = spec.code.number.isFloat(FloatKind::BF16) ? CodeStorage::Pairs16
+                : packedBits(spec.code.number) <= 16      ? CodeStorage::Words16
+                                                          : CodeStorage::Words32;
     l.planes.push_back({l.storage == CodeStorage::Words32 ? 32u : 16u, 0, 0});
   } else {
     return unsupported(spec, "a code has " + Twine(bits) + " bits");
@@ -128,8 +157,8 @@ Expected<PackedLayout> PackedLayout::get(const Spec &spec, int64_t n, int64_t k)
   SmallVector<int64_t, 4> groups;
   auto addLevels = [&](LevelRole role, ArrayRef<Level> list) {
     for (auto [index, level] : llvm::enumerate(list)) {
-      l.levels.push_back({role, unsigned(index), level, level.tile.cols, 1,
-                          splitBits(packedBits(level.number))});
+      l.levels.push_back(
+          {role, unsigned(index), level, level.tile.cols, 1, splitBits(packedBits(level.number))});
       if (level.tile.cols > 0)
         groups.push_back(level.tile.cols);
     }
@@ -222,6 +251,41 @@ static uint32_t pattern(const Number &number, uint64_t raw, bool biased) {
 
 Error PackedLayout::packPanel(const Components &rows, int64_t panel,
                               MutableArrayRef<uint8_t> out) const {
+  if (int64_t(out.size()) != panelBytes)
+    return createStringError("a panel has " + Twine(panelBytes) + " bytes, not " +
+                             Twine(uint64_t(out.size())));
+  if (terms.empty())
+    return packTerm(rows, panel, out);
+  if (rows.terms.size() != terms.size())
+    return createStringError("a sum of " + Twine(uint64_t(terms.size())) + " terms has data for " +
+                             Twine(uint64_t(rows.terms.size())));
+  for (auto [term, data] : llvm::zip(terms, rows.terms))
+    if (Error error = term.packTerm(data, panel, out.slice(term.panelStart, term.panelBytes)))
+      return error;
+  return Error::success();
+}
+
+Error PackedLayout::packTables(const Components &rows, MutableArrayRef<uint8_t> out) const {
+  if (int64_t(out.size()) != tableBytes)
+    return createStringError("learned tables have " + Twine(tableBytes) + " bytes, not " +
+                             Twine(uint64_t(out.size())));
+  for (size_t i = 0; i < terms.size(); ++i)
+    if (Error error = terms[i].packTables(
+            rows.terms[i], out.slice(terms[i].tableStart - tableStart, terms[i].tableBytes)))
+      return error;
+  if (!terms.empty() || tableBytes == 0)
+    return Error::success();
+  if (int64_t(rows.table.size()) * 4 > tableBytes)
+    return createStringError("a learned table of " + Twine(uint64_t(rows.table.size())) +
+                             " entries is larger than its format");
+  std::memset(out.data(), 0, out.size());
+  for (size_t i = 0; i < rows.table.size(); ++i)
+    support::endian::write32le(out.data() + 4 * i, std::bit_cast<uint32_t>(rows.table[i]));
+  return Error::success();
+}
+
+Error PackedLayout::packTerm(const Components &rows, int64_t panel,
+                             MutableArrayRef<uint8_t> out) const {
   int64_t first = panel * lanes, count = std::min(lanes, n - first);
   if (panel < 0 || panel >= panels() || int64_t(out.size()) != panelBytes ||
       first < rows.firstRow || first + count > rows.firstRow + rows.rows || rows.cols != k)
@@ -245,9 +309,8 @@ Error PackedLayout::packPanel(const Components &rows, int64_t panel,
       int64_t row = tileRows ? (first + lane) / tileRows - rows.firstRow / tileRows : 0;
       for (int64_t g = 0; g < groups; ++g) {
         uint32_t value = pattern(level.level.number, stream.get(row, g), biased);
-        uint8_t *base = level.groupColumns
-                            ? out.data() + chunkStart(g / level.groupsPerChunk)
-                            : out.data();
+        uint8_t *base =
+            level.groupColumns ? out.data() + chunkStart(g / level.groupsPerChunk) : out.data();
         for (const BitPlane &plane : level.planes)
           putLevel(base, plane, level.groupColumns ? g % level.groupsPerChunk : 0, lane, value);
       }
@@ -265,8 +328,8 @@ Error PackedLayout::packPanel(const Components &rows, int64_t panel,
   for (int64_t s = 0; s * step < k; ++s) {
     bool isTail = s == fullSteps();
     ArrayRef<BitPlane> stepPlane = isTail ? ArrayRef<BitPlane>(tailPlanes) : planes;
-    uint8_t *base = out.data() + chunkStart(s / stepsPerChunk) + levelBytes +
-                    s % stepsPerChunk * stepBytes;
+    uint8_t *base =
+        out.data() + chunkStart(s / stepsPerChunk) + levelBytes + s % stepsPerChunk * stepBytes;
     int64_t columns = isTail ? tailColumns() : step;
     for (int64_t j = 0; j < columns; j += dim) {
       int64_t column = s * step + j;

@@ -11,14 +11,14 @@
 #ifndef QUERN_CONVERSION_LINEAREMITTER_H
 #define QUERN_CONVERSION_LINEAREMITTER_H
 
+#include "mlir/IR/Builders.h"
 #include "quern/Conversion/LinearDesc.h"
 #include "quern/Target/TargetInfo.h"
-#include "mlir/IR/Builders.h"
 
 namespace quern::conversion {
 
 struct LinearOperands {
-  mlir::Value x; ///< F32: memref<maxTokens x k x f32>; else memref<(maxTokens * bytes) x i8>
+  mlir::Value x;        ///< F32: memref<maxTokens x k x f32>; else memref<(maxTokens * bytes) x i8>
   mlir::Value weight;   ///< memref<layout.bytes() x i8>, 64-byte aligned
   mlir::Value bias;     ///< memref<n x f32> or null
   mlir::Value residual; ///< memref<maxTokens x n x f32> or null

@@ -24,6 +24,7 @@
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/Error.h"
+#include <vector>
 
 namespace quern::format {
 
@@ -51,12 +52,13 @@ struct PackedLevel {
 enum class CodeStorage : uint8_t {
   Planes,  ///< at most 8 bits: quads in bit planes
   Pairs16, ///< bf16: [k / 2][16 lanes][2]
-  Words16, ///< f16: [k][16 lanes]
-  Words32, ///< f32: [k][16 lanes]
-  Indices, ///< table entries of several columns: [k / dim] indices in planes, one lane a byte
+  Words16, ///< other numbers of at most 16 bits: [k][16 lanes]
+  Words32, ///< of at most 32 (f64 as f32): [k][16 lanes]
+  Indices, ///< of tables: [k / values an index][16 lanes] in planes, one lane a byte
 };
 
-/// The layout of one matrix of a Base format.
+/// The layout of one matrix. A sum's panel holds one panel of each term; the entries of learned
+/// tables follow the panels, as f32.
 class PackedLayout {
 public:
   static constexpr int64_t panelRows = 16;
@@ -64,7 +66,7 @@ public:
   /// Fails for what the layout does not cover, naming it.
   static llvm::Expected<PackedLayout> get(const Spec &spec, int64_t n, int64_t k);
 
-  int64_t bytes() const { return panels() * panelBytes; }
+  int64_t bytes() const { return tableStart + tableBytes; }
   int64_t panels() const { return (n + panelRows - 1) / panelRows; }
   /// The smallest pieces of work that threads share: panels.
   int64_t workUnits() const { return panels(); }
@@ -73,6 +75,9 @@ public:
   /// the panel's. Rows beyond N and columns beyond K are zero.
   llvm::Error packPanel(const Components &rows, int64_t panel,
                         llvm::MutableArrayRef<uint8_t> out) const;
+
+  /// Writes the learned tables (tableBytes bytes, to be stored at tableStart).
+  llvm::Error packTables(const Components &rows, llvm::MutableArrayRef<uint8_t> out) const;
 
   /// Planes of a step cut off after `columns` columns (a multiple of 32): offsets change, as a
   /// row's last step stores no more than it needs. Returns the bytes used.
@@ -87,8 +92,7 @@ public:
     return number.kind == Number::Kind::Signed && number.bits < 8;
   }
   bool codesAreBiased() const {
-    return spec.code.kind == Code::Kind::Number &&
-           spec.code.number.kind == Number::Kind::Signed;
+    return spec.code.kind == Code::Kind::Number && spec.code.number.kind == Number::Kind::Signed;
   }
 
   Spec spec;
@@ -99,10 +103,20 @@ public:
   int64_t stepBytes = 0;  ///< of codes
   int64_t levelBytes = 0; ///< of levels at a chunk's start
   int64_t headerBytes = 0;
-  int64_t chunkBytes = 0;                ///< levelBytes + chunk / step * stepBytes
-  int64_t panelBytes = 0;                ///< a multiple of 64
+  int64_t chunkBytes = 0;  ///< levelBytes + chunk / step * stepBytes
+  int64_t panelBytes = 0;  ///< a multiple of 64
+  int64_t panelStart = 0;  ///< of a sum's term: within the sum's panel
+  int64_t panelStride = 0; ///< from one panel to the next: the sum's panelBytes
+  int64_t tableStart = 0;  ///< from the matrix's start
+  int64_t tableBytes = 0;  ///< of learned tables, a multiple of 64; most formats have none
   llvm::SmallVector<BitPlane, 4> planes; ///< of codes
   llvm::SmallVector<PackedLevel, 4> levels;
+  std::vector<PackedLayout> terms; ///< of a sum; all else is then unset but sizes
+
+private:
+  static llvm::Expected<PackedLayout> getBase(const Spec &spec, int64_t n, int64_t k);
+  llvm::Error packTerm(const Components &rows, int64_t panel,
+                       llvm::MutableArrayRef<uint8_t> out) const;
 };
 
 } // namespace quern::format

@@ -5,15 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 #include "KernelJit.h"
-#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
 #include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
 #include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
-#include "quern/Conversion/LinearEmitter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -28,6 +27,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/Passes.h"
+#include "quern/Conversion/LinearEmitter.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -42,8 +42,7 @@ using namespace quern;
 using namespace quern::conversion;
 
 static double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 static void addLowering(mlir::PassManager &passes) {
@@ -93,8 +92,7 @@ static mlir::OwningOpRef<mlir::ModuleOp> buildModule(mlir::MLIRContext &context,
   mlir::Type out = memref({desc.maxTokens, desc.n}, f32);
   auto define = [&](StringRef name, ArrayRef<mlir::Type> inputs) {
     b.setInsertionPointToEnd(module->getBody());
-    auto function =
-        mlir::func::FuncOp::create(b, loc, name, b.getFunctionType(inputs, {}));
+    auto function = mlir::func::FuncOp::create(b, loc, name, b.getFunctionType(inputs, {}));
     b.setInsertionPointToStart(function.addEntryBlock());
     return function;
   };
@@ -160,8 +158,8 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
   if (!found)
     return createStringError(error);
   std::unique_ptr<TargetMachine> machine(
-      found->createTargetMachine(triple, target.cpu, target.features, TargetOptions(),
-                                 Reloc::PIC_, std::nullopt, CodeGenOptLevel::Default));
+      found->createTargetMachine(triple, target.cpu, target.features, TargetOptions(), Reloc::PIC_,
+                                 std::nullopt, CodeGenOptLevel::Default));
   llvmModule->setTargetTriple(triple);
   llvmModule->setDataLayout(machine->createDataLayout());
   for (Function &f : *llvmModule)

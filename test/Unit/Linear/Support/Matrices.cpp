@@ -41,7 +41,8 @@ void fillCodes(const format::Spec &spec, format::Stream &codes, Fill fill, Rando
     for (int64_t col = 0; col < codes.cols; ++col) {
       if (number) {
         float value = code.number.isFloat() && bits > 8 ? uniform(random, -1, 1) : NAN;
-        uint64_t raw = std::isnan(value) ? random() & last : format::encodeNumber(code.number, value);
+        uint64_t raw =
+            std::isnan(value) ? random() & last : format::encodeNumber(code.number, value);
         if (fill == Fill::LowestCodes)
           raw = format::encodeNumber(code.number, bits > 8 ? -2.0f : format::minValue(code.number));
         if (fill == Fill::HighestCodes)
@@ -96,13 +97,22 @@ llvm::Expected<CodedMatrix> test::makeMatrix(const format::Spec &spec, int64_t n
   Random random(seed);
   CodedMatrix m = {*layout, {}, std::vector<float>(n * k), Buffer(layout->bytes())};
   format::allocate(spec, 0, n, k, m.components);
-  fillCodes(spec, m.components.codes, fill, random);
-  fillLevels(spec.scale, m.components.scale, fill, true, random);
-  fillLevels(spec.offset, m.components.offset, fill, false, random);
-  fillLevels(spec.zero, m.components.zero, fill, false, random);
-  for (float &entry : m.components.table)
-    entry = float(uniform(random, -1, 1));
+  auto fillBase = [&](const format::Spec &base, format::Components &c) {
+    fillCodes(base, c.codes, fill, random);
+    fillLevels(base.scale, c.scale, fill, true, random);
+    fillLevels(base.offset, c.offset, fill, false, random);
+    fillLevels(base.zero, c.zero, fill, false, random);
+    for (float &entry : c.table)
+      entry = float(uniform(random, -1, 1));
+  };
+  if (spec.kind == format::Spec::Kind::Base)
+    fillBase(spec, m.components);
+  for (auto [term, c] : llvm::zip(spec.terms, m.components.terms))
+    fillBase(term, c);
   if (llvm::Error error = format::decode(spec, m.components, m.values))
+    return error;
+  llvm::MutableArrayRef<uint8_t> tables(m.packed.get() + layout->tableStart, layout->tableBytes);
+  if (llvm::Error error = layout->packTables(m.components, tables))
     return error;
   for (int64_t p = 0; p < layout->panels(); ++p)
     if (llvm::Error error = layout->packPanel(
@@ -185,9 +195,8 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
         magnitude[i] += std::fabs(residual[i]);
       }
     // The rounding of x is the same on both sides, so products are those of f32.
-    std::string difference =
-        reference::compare({out.data(), size_t(tokens * n)}, expected, magnitude,
-                           reference::f32Epsilon);
+    std::string difference = reference::compare({out.data(), size_t(tokens * n)}, expected,
+                                                magnitude, reference::f32Epsilon);
     if (!difference.empty())
       return std::to_string(tokens) + " tokens: " + difference;
     for (int64_t i = tokens * n; i < most * n; ++i)

@@ -20,8 +20,8 @@ enum class Fill { Random, LowestCodes, HighestCodes, ZeroScales, TinyScales };
 /// Bytes at a 64-byte boundary, with a guard page's worth of slack that no kernel may rely on.
 struct Buffer {
   explicit Buffer(size_t size)
-      : size(size), data(static_cast<uint8_t *>(std::aligned_alloc(64, (size + 127) / 64 * 64)),
-                         std::free) {}
+      : size(size),
+        data(static_cast<uint8_t *>(std::aligned_alloc(64, (size + 127) / 64 * 64)), std::free) {}
   size_t size;
   std::unique_ptr<uint8_t, void (*)(void *)> data;
   uint8_t *get() const { return data.get(); }
