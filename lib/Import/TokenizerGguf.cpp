@@ -86,11 +86,12 @@ Error GgufReader::readTokens() {
       t.score = *score;
     }
     t.inModel = t.type == TokenType::Normal;
-    if (t.type == TokenType::Control || t.type == TokenType::UserDefined) {
+    if (t.type == TokenType::Control || t.type == TokenType::UserDefined ||
+        t.type == TokenType::Unknown) {
       AddedToken a;
       a.id = static_cast<int32_t>(i);
       a.text = t.text;
-      a.special = t.type == TokenType::Control;
+      a.special = t.type != TokenType::UserDefined;
       data.added.push_back(a);
     }
   }

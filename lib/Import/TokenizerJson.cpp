@@ -9,6 +9,7 @@
 #include "quern/Runtime/Tokenizer.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -345,31 +346,38 @@ Expected<TokenizerData> tokenizerFromJson(const json::Object &tokenizer, const j
   return JsonReader(tokenizer, config, generation, where).read();
 }
 
-Expected<TokenizerData> readTokenizerFile(StringRef path) {
-  bool directory = sys::path::filename(path) != "tokenizer.json";
+Expected<ModelFile> openTokenizer(StringRef path) {
   SmallString<256> file(path);
-  if (directory)
+  if (sys::path::filename(path) != "tokenizer.json") {
     sys::path::append(file, "tokenizer.json");
+    if (!sys::fs::exists(file))
+      return open(path);
+  }
   Expected<json::Value> doc = parseFile(file);
   if (!doc)
     return doc.takeError();
-  const json::Object *object = doc->getAsObject();
-  if (!object)
+  if (!doc->getAsObject())
     return createStringError(file.str().str() + ": expected a JSON object");
-  // The two documents beside it are optional.
-  auto beside = [&](StringRef name) -> json::Value {
+  ModelFile model;
+  model.container = Container::HuggingFace;
+  model.path = path.str();
+  model.metadata["tokenizer"] = std::move(*doc);
+  // The documents beside it are optional.
+  for (StringRef name : {"tokenizer_config", "generation_config"}) {
     SmallString<256> other(sys::path::parent_path(file));
-    sys::path::append(other, name);
+    sys::path::append(other, name + ".json");
+    if (!sys::fs::exists(other))
+      continue;
     Expected<json::Value> v = parseFile(other);
-    if (!v) {
-      consumeError(v.takeError());
-      return nullptr;
-    }
-    return std::move(*v);
-  };
-  json::Value config = beside("tokenizer_config.json"),
-              generation = beside("generation_config.json");
-  return tokenizerFromJson(*object, config.getAsObject(), generation.getAsObject(), file);
+    if (!v)
+      return v.takeError();
+    model.metadata[name] = std::move(*v);
+  }
+  SmallString<256> chat(sys::path::parent_path(file));
+  sys::path::append(chat, "chat_template.jinja");
+  if (auto text = MemoryBuffer::getFile(chat))
+    model.metadata["chat_template"] = json::fixUTF8((*text)->getBuffer());
+  return std::move(model);
 }
 
 Expected<TokenizerData> readTokenizer(const ModelFile &model) {

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "TokenizerJson.h"
 #include "quern/Import/Tokenizer.h"
+#include "quern/Runtime/Tokenizer.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace llvm;
@@ -157,7 +158,10 @@ Error StepReader::preTokenizer(const json::Object &o, unsigned depth) {
     }
     out.push_back(split("[!-/:-@\\[-`{-~\\p{P}]", how));
   } else if (type == "Whitespace") {
-    out.push_back(split("\\w+|[^\\w\\s]+", S::Removed, /*invert=*/true));
+    // \w+|[^\w\s]+ with the \w of Rust's regular expressions.
+    out.push_back(split(formatv("[{0}]+|[^{0}\\s]+", runtime::tokenizerWordClass()).str(),
+                        S::Removed,
+                        /*invert=*/true));
   } else if (type == "WhitespaceSplit") {
     out.push_back(split("\\s", S::Removed));
   } else if (type == "CharDelimiterSplit") {

@@ -25,12 +25,6 @@ std::unique_ptr<Tokenizer> Tokenizer::load(const void *data, size_t size, std::s
 }
 
 namespace {
-bool isWord(uint32_t c) {
-  // Enough for `single_word`: letters and digits of ASCII, and all that is no ASCII and no space.
-  return c == '_' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-         (c >= 0xAA && !unicode::isWhiteSpace(c) && !(c >= 0x2000 && c <= 0x206F));
-}
-
 /// Where the character before `at` begins.
 size_t previousCharacter(std::string_view text, size_t at) {
   size_t begin = at - 1;
@@ -45,13 +39,19 @@ uint32_t characterAt(std::string_view text, size_t at) {
 }
 } // namespace
 
-/// The leftmost, then longest added token at or after `from`. `special(begin, end)` says whether a
+/// The leftmost, then longest added token at or after `from`; text before `taken` belongs to the
+/// match before, with the white space it took along. `special(begin, end)` says whether a
 /// special token may stand there.
 template <typename Allowed>
 bool Tokenizer::Impl::findAdded(const AddedList &list, std::string_view text, size_t from,
-                                const Allowed &special, AddedMatch &match) const {
+                                size_t taken, const Allowed &special, AddedMatch &match,
+                                EncodeState &state) const {
   if (!list.count)
     return false;
+  auto isWord = [&](size_t begin) {
+    size_t n = unicode::characterLength(text.substr(begin)), from_, to;
+    return n && state.matcher.find(word, text.substr(begin, n), 0, from_, to) == Matcher::Found;
+  };
   for (size_t at = from; at < text.size(); ++at) {
     if (!list.first[static_cast<uint8_t>(text[at])])
       continue;
@@ -73,18 +73,17 @@ bool Tokenizer::Impl::findAdded(const AddedList &list, std::string_view text, si
       if ((low->flags & Special) && !special(at, end))
         continue;
       if ((low->flags & SingleWord) &&
-          ((at > 0 && isWord(characterAt(text, previousCharacter(text, at)))) ||
-           (end < text.size() && isWord(characterAt(text, end)))))
+          ((at > 0 && isWord(previousCharacter(text, at))) || (end < text.size() && isWord(end))))
         continue;
       best = low;
     }
     if (!best)
       continue;
-    match = {best->id, at, at + best->size};
+    match = {best->id, at, at + best->size, at + best->size};
     if (best->flags & LStrip)
-      while (match.begin > from) {
+      while (match.begin > taken) {
         size_t previous = previousCharacter(text, match.begin);
-        if (previous < from || !unicode::isWhiteSpace(characterAt(text, previous)))
+        if (previous < taken || !unicode::isWhiteSpace(characterAt(text, previous)))
           break;
         match.begin = previous;
       }
@@ -131,32 +130,35 @@ std::vector<int32_t> Tokenizer::encode(const std::vector<TextSegment> &segments,
 
   const Impl &t = *impl;
   // Well-formed text between added tokens.
-  auto plain = [&](std::string_view run, size_t base) {
+  auto plain = [&](std::string_view run, size_t base, bool continued) {
     bool changed = !t.normalizer.empty();
     std::string normalized;
     if (changed) {
-      normalized = t.normalize(run, state);
+      normalized = t.normalize(run, continued, state);
       run = normalized;
     }
     auto here = [&](size_t begin, size_t end) {
       return changed ? special(base, base + 1) : special(base + begin, base + end);
     };
     size_t at = 0;
-    Impl::AddedMatch match;
-    while (t.findAdded(t.normalizedAdded, run, at, here, match)) {
-      t.tokenizeText(run.substr(at, match.begin - at), base + at == 0, state);
+    Impl::AddedMatch match = {};
+    while (t.findAdded(t.normalizedAdded, run, match.next, at, here, match, state)) {
+      if (at < match.begin)
+        t.tokenizeText(run.substr(at, match.begin - at), base + at == 0, continued && at == 0,
+                       state);
       out.push_back(static_cast<int32_t>(match.id));
       at = match.end;
     }
-    t.tokenizeText(run.substr(at), base + at == 0, state);
+    t.tokenizeText(run.substr(at), base + at == 0, continued && at == 0, state);
   };
   // Any bytes between added tokens.
   auto between = [&](size_t begin, size_t end) {
+    const size_t start = begin;
     while (begin < end && state.error.empty()) {
       std::string_view rest = text.substr(begin, end - begin);
       size_t valid = unicode::validPrefix(rest);
       if (valid)
-        plain(rest.substr(0, valid), begin);
+        plain(rest.substr(0, valid), begin, begin > start);
       size_t bad = valid;
       while (bad < rest.size() && unicode::characterLength(rest.substr(bad)) == 0)
         ++bad;
@@ -167,9 +169,11 @@ std::vector<int32_t> Tokenizer::encode(const std::vector<TextSegment> &segments,
   };
 
   size_t at = 0;
-  Impl::AddedMatch match;
-  while (state.error.empty() && t.findAdded(t.rawAdded, text, at, special, match)) {
-    between(at, match.begin);
+  Impl::AddedMatch match = {};
+  while (state.error.empty() &&
+         t.findAdded(t.rawAdded, text, match.next, at, special, match, state)) {
+    if (at < match.begin)
+      between(at, match.begin);
     out.push_back(static_cast<int32_t>(match.id));
     at = match.end;
   }
@@ -285,6 +289,8 @@ bool bytesOfPrintable(std::string_view token, std::string &bytes) {
   }
   return true;
 }
+
+const char *tokenizerWordClass() { return rustWord; }
 
 bool Tokenizer::stripsFirstSpace() const { return impl->has(StripFirstSpace); }
 

@@ -236,7 +236,7 @@ bool Builder::writeAdded() {
   EncodeState state;
   for (AddedToken &t : sorted)
     if (t.normalized && unicode::validPrefix(t.text) == t.text.size())
-      t.text = impl.normalize(t.text, state);
+      t.text = impl.normalize(t.text, /*continued=*/false, state);
   std::vector<size_t> order(sorted.size());
   for (size_t i = 0; i < order.size(); ++i)
     order[i] = i;

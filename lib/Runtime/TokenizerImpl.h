@@ -84,6 +84,7 @@ struct Tokenizer::Impl {
     bool first[256] = {};
   };
   AddedList rawAdded, normalizedAdded;
+  Pattern word; ///< \w, if a token asks for word boundaries
 
   /// Checks the blob and sets the views up; an empty string, or what is wrong.
   std::string load(const uint8_t *data, size_t size);
@@ -105,15 +106,17 @@ struct Tokenizer::Impl {
   struct AddedMatch {
     uint32_t id;
     size_t begin, end; ///< including white space it takes along
+    size_t next;       ///< where the search goes on: other tokens may lie in that white space
   };
   template <typename Allowed>
-  bool findAdded(const AddedList &list, std::string_view text, size_t from, const Allowed &special,
-                 AddedMatch &match) const;
+  bool findAdded(const AddedList &list, std::string_view text, size_t from, size_t taken,
+                 const Allowed &special, AddedMatch &match, EncodeState &state) const;
 
   // TokenizerSplit.cpp
-  std::string normalize(std::string_view text, EncodeState &state) const;
+  /// `continued`: the text goes on after bytes that are no UTF-8, so nothing is put in front.
+  std::string normalize(std::string_view text, bool continued, EncodeState &state) const;
   /// Cuts well-formed text and feeds the pieces to the model.
-  void tokenizeText(std::string_view text, bool first, EncodeState &state) const;
+  void tokenizeText(std::string_view text, bool first, bool continued, EncodeState &state) const;
 
   // TokenizerModel.cpp
   void tokenizePiece(std::string_view piece, EncodeState &state, bool useSingles = true) const;

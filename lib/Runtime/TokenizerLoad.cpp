@@ -89,13 +89,17 @@ std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
   rawAdded.count = header.rawAdded;
   normalizedAdded.entries = added + header.rawAdded;
   normalizedAdded.count = header.normalizedAdded;
+  bool words = false;
   for (uint64_t i = 0; i < count; ++i) {
     const AddedEntry &e = added[i];
     if (e.id >= header.vocab || e.size == 0 || e.begin > addedSize || e.size > addedSize - e.begin)
       return damaged + "added tokens";
     AddedList &list = i < header.rawAdded ? rawAdded : normalizedAdded;
     list.first[static_cast<uint8_t>(addedText[e.begin])] = true;
+    words |= (e.flags & SingleWord) != 0;
   }
+  if (std::string error; words && !word.compile("[" + std::string(rustWord) + "]", error))
+    return error;
 
   const StepEntry *entries = nullptr;
   const char *stepText = nullptr;

@@ -40,16 +40,22 @@ std::string category(std::string_view name) {
     out += rangesText(unicode::newPunctuation, unicode::newPunctuationCount);
   else if (name == "M")
     out += rangesText(unicode::newMarks, unicode::newMarksCount);
+  else if (name == "Nd")
+    out += rangesText(unicode::newDigits, unicode::newDigitsCount);
   return out;
 }
 
-/// Oniguruma's \w: alphabetic, marks, decimal digits, connectors.
+/// Oniguruma's \w: alphabetic, marks, decimal digits, connectors, and Latin-1's other numbers.
 std::string wordClass() {
-  return category("L") + category("M") +
-         "\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"
+  return category("L") + category("M") + category("Nd") +
+         "\\p{Nl}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{"
+         "1F149}\\x{1F150}-\\x{1F169}"
          "\\x{1F170}-\\x{1F189}";
 }
 } // namespace
+
+const char *const rustWord = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{"
+                             "24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
 
 bool translatePattern(std::string_view p, std::string &out, std::string &error) {
   out.clear();
@@ -79,7 +85,7 @@ bool translatePattern(std::string_view p, std::string &out, std::string &error) 
       } else if (e == 'w' || (e == 'W' && !inClass)) {
         insert(wordClass(), e == 'W');
       } else if (e == 'd') {
-        out += "\\p{Nd}";
+        insert(category("Nd"), false);
       } else if (e == 'h') {
         insert("0-9A-Fa-f", false);
       } else if (e == 'p' && i + 1 < p.size() && p[i + 1] == '{') {
@@ -89,7 +95,7 @@ bool translatePattern(std::string_view p, std::string &out, std::string &error) 
           return false;
         }
         std::string_view name = p.substr(i + 2, close - i - 2);
-        if (name == "L" || name == "N" || name == "P" || name == "M")
+        if (name == "L" || name == "N" || name == "P" || name == "M" || name == "Nd")
           insert(category(name), false);
         else
           out += "\\p{" + std::string(name) + "}";

@@ -23,6 +23,10 @@ namespace quern::runtime {
 /// message where PCRE2 has no equal (nested classes, intersections).
 bool translatePattern(std::string_view pattern, std::string &out, std::string &error);
 
+/// What Rust's regular expressions call \w, as the inside of a class: word boundaries of added
+/// tokens and the pre-tokenizer Whitespace follow those, not Oniguruma.
+extern const char *const rustWord;
+
 class Pattern {
 public:
   Pattern() = default;

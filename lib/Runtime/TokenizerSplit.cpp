@@ -62,7 +62,8 @@ bool isRegex(TokenizerStep::Kind kind) {
 }
 } // namespace
 
-std::string Tokenizer::Impl::normalize(std::string_view input, EncodeState &state) const {
+std::string Tokenizer::Impl::normalize(std::string_view input, bool continued,
+                                       EncodeState &state) const {
   std::string text(input);
   for (const Step &step : normalizer) {
     switch (step.kind) {
@@ -104,7 +105,7 @@ std::string Tokenizer::Impl::normalize(std::string_view input, EncodeState &stat
       break;
     }
     case TokenizerStep::Prepend:
-      if (!text.empty())
+      if (!text.empty() && !continued)
         text.insert(0, step.a);
       break;
     case TokenizerStep::Replace:
@@ -183,7 +184,8 @@ bool split(const Pattern *pattern, std::string_view literal, TokenizerStep::Beha
 }
 } // namespace
 
-void Tokenizer::Impl::tokenizeText(std::string_view input, bool first, EncodeState &state) const {
+void Tokenizer::Impl::tokenizeText(std::string_view input, bool first, bool continued,
+                                   EncodeState &state) const {
   if (input.empty())
     return;
   std::string owned; // once a step has changed the text
@@ -219,7 +221,7 @@ void Tokenizer::Impl::tokenizeText(std::string_view input, bool first, EncodeSta
     case TokenizerStep::PrependPiece:
     case TokenizerStep::PrependFirst:
       rewrite([&](std::string &out, std::string_view piece, size_t i) {
-        if ((step.kind == TokenizerStep::PrependPiece || (first && i == 0)) &&
+        if ((step.kind == TokenizerStep::PrependPiece ? i > 0 || !continued : first && i == 0) &&
             piece.substr(0, step.a.size()) != step.a)
           out.append(step.a);
         out.append(piece);

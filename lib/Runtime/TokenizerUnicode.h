@@ -34,10 +34,10 @@ extern const uint32_t pool[];
 extern const Mapping canonicalTable[], compatibleTable[], lowerTable[];
 extern const ClassRange classTable[];
 extern const Pair pairTable[];
-extern const Range newLetters[], newNumbers[], newPunctuation[], newMarks[];
+extern const Range newLetters[], newNumbers[], newPunctuation[], newMarks[], newDigits[];
 extern const size_t poolCount, canonicalTableCount, compatibleTableCount, lowerTableCount,
     classTableCount, pairTableCount, newLettersCount, newNumbersCount, newPunctuationCount,
-    newMarksCount;
+    newMarksCount, newDigitsCount;
 
 /// The length of the well-formed character at the start of `text`, 0 if there is none.
 inline size_t characterLength(std::string_view text) {

@@ -2578,6 +2578,14 @@ const Range newMarks[] = {
 };
 const size_t newMarksCount = sizeof(newMarks) / sizeof(newMarks[0]);
 
+/// General category Nd after Unicode 14.
+const Range newDigits[] = {
+    {0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x11F50, 0x11F59},
+    {0x16130, 0x16139}, {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1E4F0, 0x1E4F9},
+    {0x1E5F1, 0x1E5FA},
+};
+const size_t newDigitsCount = sizeof(newDigits) / sizeof(newDigits[0]);
+
 // clang-format on
 
 } // namespace quern::runtime::unicode

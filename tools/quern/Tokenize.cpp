@@ -4,13 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Commands.h"
+#include "quern/Import/ChatTemplate.h"
 #include "quern/Import/ModelFile.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/Path.h"
 
 using namespace llvm;
 
@@ -22,24 +21,58 @@ const char help[] =
     "  --plain          take the text of special tokens as ordinary text\n"
     "  --add-special    put BOS and EOS around it as the model asks\n"
     "  --strings        the input holds a JSON string on each line; print the ids of each\n"
+    "  --chat           each line holds {\"messages\": [{\"role\", \"content\"}, ...], \"answer\": "
+    "true};\n"
+    "                   print the text and the ids of each conversation\n"
     "  --decode         the other way: the input is ids, the output their text\n"
     "  --json           an object with `ids` and `pieces`\n";
 
-Expected<quern::runtime::TokenizerData> read(StringRef path) {
-  SmallString<256> inside(path);
-  sys::path::append(inside, "tokenizer.json");
-  if (sys::path::filename(path) == "tokenizer.json" || sys::fs::exists(inside))
-    return quern::import::readTokenizerFile(path);
-  Expected<quern::import::ModelFile> model = quern::import::open(path);
-  if (!model)
-    return model.takeError();
-  return quern::import::readTokenizer(*model);
+/// One line of `--chat`: {"messages": [{"role", "content"}, ...], "answer": true}.
+Error renderChat(StringRef line, const quern::runtime::ChatFormat &format,
+                 const quern::runtime::Tokenizer &tokenizer) {
+  using namespace quern::runtime;
+  Expected<json::Value> input = json::parse(line);
+  if (!input)
+    return input.takeError();
+  const json::Object *object = input->getAsObject();
+  const json::Array *list = object ? object->getArray("messages") : nullptr;
+  if (!list)
+    return createStringError("expected an object with a list `messages`");
+  std::vector<ChatMessage> messages;
+  for (const json::Value &v : *list) {
+    const json::Object *m = v.getAsObject();
+    StringRef role = m ? m->getString("role").value_or("") : "";
+    if (role != "system" && role != "user" && role != "assistant")
+      return createStringError("a message's role must be system, user or assistant");
+    messages.push_back({role == "system" ? ChatRole::System
+                        : role == "user" ? ChatRole::User
+                                         : ChatRole::Assistant,
+                        m->getString("content").value_or("").str()});
+  }
+  std::vector<ChatPiece> pieces;
+  std::string error, text;
+  if (!format.render(messages, object->getBoolean("answer").value_or(true), pieces, error))
+    return createStringError(error);
+  std::vector<TextSegment> segments;
+  for (const ChatPiece &p : pieces) {
+    segments.push_back({p.text, p.markup});
+    text += p.text;
+  }
+  json::Array ids;
+  for (int32_t id : tokenizer.encode(segments, &error))
+    ids.push_back(id);
+  if (!error.empty())
+    return createStringError(error);
+  outs() << json::Value(json::Object{{"text", json::fixUTF8(text)}, {"ids", std::move(ids)}})
+         << "\n";
+  return Error::success();
 }
 } // namespace
 
 int quern::tool::tokenize(int argc, char **argv) {
   SmallVector<StringRef> words;
-  bool special = true, around = false, asJson = false, strings = false, decode = false;
+  bool special = true, around = false, asJson = false, strings = false, decode = false,
+       chat = false;
   for (int i = 1; i < argc; ++i) {
     StringRef a = argv[i];
     if (a == "--help" || a == "-h") {
@@ -54,6 +87,8 @@ int quern::tool::tokenize(int argc, char **argv) {
       asJson = true;
     else if (a == "--strings")
       strings = true;
+    else if (a == "--chat")
+      chat = true;
     else if (a == "--decode")
       decode = true;
     else if (a.starts_with("--") && a != "--") {
@@ -66,7 +101,10 @@ int quern::tool::tokenize(int argc, char **argv) {
     errs() << help;
     return Usage;
   }
-  Expected<runtime::TokenizerData> data = read(words[0]);
+  Expected<import::ModelFile> model = import::openTokenizer(words[0]);
+  if (!model)
+    return fail(model.takeError());
+  Expected<runtime::TokenizerData> data = import::readTokenizer(*model);
   if (!data)
     return fail(data.takeError());
   std::string error;
@@ -124,10 +162,17 @@ int quern::tool::tokenize(int argc, char **argv) {
     }
     return error.empty();
   };
-  if (!strings)
+  if (!strings && !chat)
     return print(text) ? Success : fail(createStringError(words[0] + ": " + error));
   SmallVector<StringRef> all;
   StringRef(text).rtrim('\n').split(all, '\n');
+  if (chat) {
+    runtime::ChatFormat format = import::readChatFormat(*model);
+    for (StringRef line : all)
+      if (Error e = renderChat(line, format, *tokenizer))
+        return fail(createStringError(words[0] + ": " + toString(std::move(e))));
+    return Success;
+  }
   for (size_t i = 0; i < all.size(); ++i) {
     Expected<json::Value> line = json::parse(all[i]);
     if (!line || !line->getAsString()) {

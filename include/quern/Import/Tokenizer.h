@@ -15,8 +15,9 @@ namespace quern::import {
 /// The tokenizer of an opened model, whichever container it came from.
 llvm::Expected<runtime::TokenizerData> readTokenizer(const ModelFile &model);
 
-/// From a tokenizer.json file, or a directory that holds one, with no model beside it.
-llvm::Expected<runtime::TokenizerData> readTokenizerFile(llvm::StringRef path);
+/// Opens what has a tokenizer, with or without a model: a GGUF file, or a tokenizer.json (or a
+/// directory that holds one) with the documents beside it. Only the metadata is read.
+llvm::Expected<ModelFile> openTokenizer(llvm::StringRef path);
 
 /// From the documents themselves; `config` and `generation` may be null. `where` names the source
 /// in messages.

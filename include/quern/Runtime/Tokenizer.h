@@ -84,6 +84,10 @@ private:
 /// character.
 bool bytesOfPrintable(std::string_view token, std::string &bytes);
 
+/// The inside of a character class for the word characters of tokenizer.json's own steps (which
+/// are not those of its regular expressions).
+const char *tokenizerWordClass();
+
 } // namespace quern::runtime
 
 #endif // QUERN_RUNTIME_TOKENIZER_H

@@ -9,7 +9,7 @@ import sys
 
 def quern_ids(model, texts, *options):
     """The ids of each text, from one run."""
-    lines = "".join(json.dumps(t) + "\n" for t in texts)
+    lines = "".join(json.dumps(t, ensure_ascii=False) + "\n" for t in texts)
     run = subprocess.run(["quern", "tokenize", model, "-", "--strings", *options],
                          input=lines.encode(), stdout=subprocess.PIPE, check=True)
     return [[int(i) for i in line.split()] for line in run.stdout.decode().split("\n")[:-1]]
