@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Reference/Weights.h"
 #include "mlir/IR/SymbolTable.h"
+#include "quern/Format/Encode.h"
 #include "quern/Format/FileType.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -152,9 +153,36 @@ static Error decodeGguf(WeightOp weight, const format::Spec &spec, const Stack &
   return type->decode(bytes, rows, stack.cols, out);
 }
 
+/// The values of a weight that is another one encoded anew: what its codes decode to.
+static Expected<std::vector<float>> decodeEncoded(WeightOp weight, FlatSymbolRefAttr from) {
+  auto stored = SymbolTable::lookupNearestSymbolFrom<WeightOp>(weight, from);
+  if (!stored || stored.getTensorType().getShape() != weight.getTensorType().getShape())
+    return weightError(weight, "is encoded from @" + from.getValue() +
+                                   ", which is not a weight of its shape");
+  Expected<std::vector<float>> values = quern::reference::decodeWeight(stored);
+  if (!values)
+    return values;
+  format::Spec spec = getFormat(weight.getTensorType());
+  Stack stack(weight.getTensorType());
+  for (int64_t i = 0; i < stack.count; ++i) {
+    llvm::MutableArrayRef<float> matrix(values->data() + i * stack.matrixSize(),
+                                        stack.matrixSize());
+    format::Components components;
+    if (Error error =
+            format::encode(spec, matrix, stack.rows, stack.cols, components, weight.getSymName()))
+      return error;
+    if (Error error = format::decode(spec, components, matrix))
+      return error;
+  }
+  return values;
+}
+
 Expected<std::vector<float>> quern::reference::decodeWeight(WeightOp weight) {
   if (weight.isView())
     return weightError(weight, "a view has no data of its own");
+  // Left by the pipeline where a float weight is to be packed in another format.
+  if (auto from = weight->getAttrOfType<FlatSymbolRefAttr>("quern.encoded_from"))
+    return decodeEncoded(weight, from);
   if (!weight.getComponents() || !weight.getLayout())
     return weightError(weight, "has no data yet");
   RankedTensorType type = weight.getTensorType();

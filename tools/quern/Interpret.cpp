@@ -34,6 +34,8 @@ const char help[] =
     "  --top N               print the N largest logits after the input (10)\n"
     "  --logits FILE.npy     write the logits of every input token, f32 [tokens, vocabulary]\n"
     "  --chunk N             take the input N tokens at a time (0: all at once)\n"
+    "  --split N             take the input as sequences of N tokens that know nothing of each\n"
+    "                        other (0: as one); not with -n or --chunk\n"
     "  --activations FORMAT  f32, bf16, q8 or int8 in every product (as the model says)\n"
     "  --fast FORMAT         what `fast` activations mean (q8)\n"
     "  --kv-cache TYPE       f32, f16 or q8_0, for a model file (f16)\n"
@@ -45,7 +47,7 @@ struct Options {
   std::string model, prompt, logits;
   std::optional<std::vector<int32_t>> tokens;
   bool hasPrompt = false, force = false, json = false;
-  int64_t generate = 0, top = 10, chunk = 0;
+  int64_t generate = 0, top = 10, chunk = 0, split = 0;
   reference::InterpreterOptions interpreter;
   architectures::BuildOptions build;
 };
@@ -103,6 +105,8 @@ std::optional<Error> parseValue(Options &options, StringRef name, StringRef valu
     return parseNumber(name, value, options.top);
   if (name == "--chunk")
     return parseNumber(name, value, options.chunk);
+  if (name == "--split")
+    return parseNumber(name, value, options.split);
   if (name == "--context")
     return parseNumber(name, value, options.build.context);
   if (name == "--logits")
@@ -148,6 +152,8 @@ Error parse(int argc, char **argv, Options &options) {
     return createStringError("no model given");
   if (options.tokens.has_value() == options.hasPrompt)
     return createStringError("expected either --tokens or --prompt");
+  if (options.split && (options.chunk || options.generate))
+    return createStringError("--split does not go with --chunk or -n");
   return Error::success();
 }
 
@@ -228,6 +234,30 @@ std::vector<int32_t> largest(ArrayRef<float> row, size_t count) {
   return ids;
 }
 
+/// Logits of all tokens.
+Expected<std::vector<float>> forward(Interpreter &interpreter, ArrayRef<int32_t> tokens,
+                                     const Options &options) {
+  if (options.split) {
+    std::vector<int32_t> positions, sequences, outputs;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      positions.push_back(i % options.split);
+      sequences.push_back(i / options.split);
+      outputs.push_back(i);
+    }
+    return interpreter.forward({tokens, positions, sequences, outputs});
+  }
+  std::vector<float> logits;
+  size_t chunk = options.chunk ? options.chunk : tokens.size();
+  for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
+    auto part =
+        interpreter.forward(tokens.slice(begin, std::min(chunk, tokens.size() - begin)), begin);
+    if (!part)
+      return part.takeError();
+    logits.insert(logits.end(), part->begin(), part->end());
+  }
+  return logits;
+}
+
 Error run(const Options &options) {
   mlir::DialectRegistry registry;
   registerDialects(registry);
@@ -244,19 +274,17 @@ Error run(const Options &options) {
   if (!options.logits.empty())
     if (Error error = emit::checkWritable(options.logits, options.force))
       return error;
-  auto interpreter = Interpreter::create(**module, options.interpreter);
+  reference::InterpreterOptions interpreterOptions = options.interpreter;
+  if (options.split)
+    interpreterOptions.sequences = divideCeil(tokens->size(), options.split);
+  auto interpreter = Interpreter::create(**module, interpreterOptions);
   if (!interpreter)
     return interpreter.takeError();
+  Expected<std::vector<float>> result = forward(**interpreter, *tokens, options);
+  if (!result)
+    return result.takeError();
+  std::vector<float> logits = std::move(*result);
 
-  std::vector<float> logits;
-  size_t chunk = options.chunk ? options.chunk : tokens->size();
-  for (size_t begin = 0; begin < tokens->size(); begin += chunk) {
-    size_t count = std::min(chunk, tokens->size() - begin);
-    auto part = (*interpreter)->forward(ArrayRef(*tokens).slice(begin, count), begin);
-    if (!part)
-      return part.takeError();
-    logits.insert(logits.end(), part->begin(), part->end());
-  }
   int64_t vocabulary = (*interpreter)->vocabulary();
   if (!options.logits.empty())
     if (Error error = writeNpy(options.logits, logits, vocabulary, options.force))
