@@ -77,9 +77,8 @@ struct InsertBarriers : quern::impl::InsertBarriersPassBase<InsertBarriers> {
           continue;
         if (failed(checkReplicated(launch, symbols)))
           return signalPassFailure();
-        if (!llvm::all_of(open, [&](LaunchOp before) {
-              return independent(before, launch, symbols);
-            })) {
+        if (!llvm::all_of(open,
+                          [&](LaunchOp before) { return independent(before, launch, symbols); })) {
           OpBuilder builder(launch);
           BarrierOp::create(builder, launch.getLoc());
           open.clear();
@@ -98,8 +97,8 @@ struct InsertBarriers : quern::impl::InsertBarriersPassBase<InsertBarriers> {
       auto buffer = value.getDefiningOp<BufferOp>();
       std::optional<Access> access = launch.accessOf(i, symbols);
       if ((!access || writes(*access)) && !(buffer && buffer.getIsPrivate()))
-        return launch.emitOpError() << "is replicated, but writes its buffer " << i
-                                    << ", which is not private";
+        return launch.emitOpError()
+               << "is replicated, but writes its buffer " << i << ", which is not private";
     }
     return success();
   }

@@ -3,8 +3,6 @@
 // One conversion of all kernel functions, with bare pointers for buffers.
 //
 //===----------------------------------------------------------------------===//
-#include "quern/Conversion/Passes.h"
-#include "quern/Dialect/Kernel/IR/Kernel.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
@@ -26,6 +24,8 @@
 #include "mlir/Dialect/Vector/Transforms/VectorRewritePatterns.h"
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "quern/Conversion/Passes.h"
+#include "quern/Dialect/Kernel/IR/Kernel.h"
 
 namespace quern {
 #define GEN_PASS_DEF_KERNELSTOLLVMPASS
@@ -59,10 +59,6 @@ struct KernelsToLLVM : quern::impl::KernelsToLLVMPassBase<KernelsToLLVM> {
     populateFuncToLLVMConversionPatterns(types, patterns);
 
     LLVMConversionTarget target(*context);
-    target.addLegalOp<ModuleOp>();
-    target.markUnknownOpDynamicallyLegal([](Operation *op) {
-      return !op->getParentOfType<func::FuncOp>() && !isa<func::FuncOp>(op);
-    });
     SmallVector<Operation *> functions;
     for (auto function : getOperation().getOps<func::FuncOp>()) {
       // Kernels are called through launches only; argument attributes have no use in LLVM.

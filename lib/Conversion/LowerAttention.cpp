@@ -70,8 +70,8 @@ void AttentionLowering::run() {
     Value kvHead = e.div(unit, blocks), i = e.rem(unit, blocks);
     // First, last, second, last but one, ...: a run of units has short and long prefixes.
     Value half = e.div(i, e.index(2));
-    Value isOdd = arith::CmpIOp::create(e.b, arith::CmpIPredicate::ne, e.rem(i, e.index(2)),
-                                        e.index(0));
+    Value isOdd =
+        arith::CmpIOp::create(e.b, arith::CmpIPredicate::ne, e.rem(i, e.index(2)), e.index(0));
     Value which = e.select(isOdd, e.sub(e.sub(blocks, e.index(1)), half), half);
     Value begin = e.mul(which, e.index(block));
     if (block == 1)
@@ -86,17 +86,17 @@ void AttentionLowering::run() {
       };
       Value before = e.select(e.less(begin, token), e.sub(token, e.index(1)), token);
       Value isFirst = arith::CmpIOp::create(e.b, arith::CmpIPredicate::eq, token, begin);
-      Value starts = arith::XOrIOp::create(
-          e.b, same(before), arith::ConstantIntOp::create(e.b, 1, 1));
+      Value starts =
+          arith::XOrIOp::create(e.b, same(before), arith::ConstantIntOp::create(e.b, 1, 1));
       e.when(arith::OrIOp::create(e.b, isFirst, starts), [&] {
         Value open = arith::ConstantIntOp::create(e.b, 1, 1);
-        Value runEnd = e.reduce(e.add(token, e.index(1)), end, 1, {e.add(token, e.index(1)), open},
-                                [&](Value next, ValueRange carried) {
-                                  Value still = arith::AndIOp::create(e.b, carried[1], same(next));
-                                  Value longer = e.add(carried[0], e.index(1));
-                                  return SmallVector<Value>{
-                                      e.select(still, longer, carried[0]), still};
-                                })[0];
+        Value runEnd =
+            e.reduce(e.add(token, e.index(1)), end, 1, {e.add(token, e.index(1)), open},
+                     [&](Value next, ValueRange carried) {
+                       Value still = arith::AndIOp::create(e.b, carried[1], same(next));
+                       Value longer = e.add(carried[0], e.index(1));
+                       return SmallVector<Value>{e.select(still, longer, carried[0]), still};
+                     })[0];
         tokens(kvHead, token, runEnd);
       });
     });
@@ -140,9 +140,8 @@ void AttentionLowering::rowBlock(Value kvHead, Value firstToken, Value firstRow,
   keyBase = e.add(e.mul(sequence, e.index(rowLength(op.getKCache()))), e.mul(line, e.index(dim)));
   valueBase = keyBase;
   if (coded)
-    kScaleBase = vScaleBase =
-        e.add(e.mul(sequence, e.index(rowLength(op.getKScales()))),
-              e.mul(line, e.index(dim / cacheGroup)));
+    kScaleBase = vScaleBase = e.add(e.mul(sequence, e.index(rowLength(op.getKScales()))),
+                                    e.mul(line, e.index(dim / cacheGroup)));
 
   Value begin = e.index(0), end = e.add(highest, e.index(1));
   if (window) {
@@ -183,20 +182,19 @@ void AttentionLowering::rowBlock(Value kvHead, Value firstToken, Value firstRow,
 SmallVector<Value> AttentionLowering::scoreVectors(Value at, Value scaleAt) {
   auto over = [&](Value begin, int64_t length, int64_t unroll) {
     SmallVector<Value> zeros(rows, e.splat(0, keyLanes));
-    return e.reduce(begin, e.add(begin, e.index(length)), unroll, zeros,
-                    [&](Value d, ValueRange carried) {
-                      SmallVector<Value> next(carried);
-                      for (int64_t u = 0; u < unroll; ++u) {
-                        Value du = e.add(d, e.index(u));
-                        Value keys = e.load(kCache, e.add(at, e.mul(du, e.index(keyLanes))),
-                                            keyLanes);
-                        for (int64_t i = 0; i < rows; ++i) {
-                          Value qi = e.load(queries, e.add(du, e.index(i * dim)));
-                          next[i] = e.fma(e.broadcast(qi, keyLanes), keys, next[i]);
-                        }
-                      }
-                      return next;
-                    });
+    return e.reduce(
+        begin, e.add(begin, e.index(length)), unroll, zeros, [&](Value d, ValueRange carried) {
+          SmallVector<Value> next(carried);
+          for (int64_t u = 0; u < unroll; ++u) {
+            Value du = e.add(d, e.index(u));
+            Value keys = e.load(kCache, e.add(at, e.mul(du, e.index(keyLanes))), keyLanes);
+            for (int64_t i = 0; i < rows; ++i) {
+              Value qi = e.load(queries, e.add(du, e.index(i * dim)));
+              next[i] = e.fma(e.broadcast(qi, keyLanes), keys, next[i]);
+            }
+          }
+          return next;
+        });
   };
   int64_t unroll = dim % 4 == 0 ? 4 : 1;
   if (!coded)
@@ -274,15 +272,14 @@ void AttentionLowering::accumulate(Value first, Value count, ArrayRef<Value> cor
   e.chunks(dim, width, [&](Value d, unsigned n) {
     SmallVector<Value> state;
     for (int64_t i = 0; i < rows; ++i)
-      state.push_back(e.mul(e.load(sums, e.add(e.index(i * dim), d), n),
-                            e.broadcast(corrections[i], n)));
+      state.push_back(
+          e.mul(e.load(sums, e.add(e.index(i * dim), d), n), e.broadcast(corrections[i], n)));
     state = e.reduce(e.index(0), count, 1, state, [&](Value key, ValueRange carried) {
       SmallVector<Value> next;
       Value values = e.load(vCache, e.add(e.add(base, e.mul(key, e.index(dim))), d), n);
       if (coded) {
         Value line = e.mul(e.add(first, key), e.index(dim / cacheGroup));
-        Value s = e.load(vScales,
-                         e.add(e.add(vScaleBase, line), e.div(d, e.index(cacheGroup))));
+        Value s = e.load(vScales, e.add(e.add(vScaleBase, line), e.div(d, e.index(cacheGroup))));
         values = e.mul(values, e.broadcast(s, n));
       }
       for (int64_t i = 0; i < rows; ++i) {

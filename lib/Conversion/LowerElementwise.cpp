@@ -24,8 +24,7 @@ static void overColumns(TileEmitter &e, int64_t length, Value begin, Value end, 
 }
 
 /// f over whole rows [begin, end), which are one run of memory.
-static void overRows(TileEmitter &e, int64_t length, Value begin, Value end,
-                     TileEmitter::Chunk f) {
+static void overRows(TileEmitter &e, int64_t length, Value begin, Value end, TileEmitter::Chunk f) {
   e.loop(begin, end, 1, [&](Value row) {
     Value base = e.mul(row, e.index(length));
     e.chunks(length, e.lanes(), [&](Value at, unsigned n) { f(e.add(base, at), n); });

@@ -19,11 +19,11 @@ void quern::lowerTile(TileEmitter &e, kernel::TileRouteOp op) {
     e.loop(zero, e.index(count), 1, [&](Value i) { e.storeRaw(e.i32(0), taken, i); });
     // A candidate wins if it is the first, or greater; a NaN never is.
     e.loop(zero, e.index(used), 1, [&](Value rank) {
-      SmallVector<Value> best = e.reduce(
-          zero, e.index(count), 1, {none, e.f32(0)}, [&](Value i, ValueRange carried) {
+      SmallVector<Value> best =
+          e.reduce(zero, e.index(count), 1, {none, e.f32(0)}, [&](Value i, ValueRange carried) {
             Value v = e.load(logits, e.add(row, i));
-            Value free = arith::CmpIOp::create(e.b, arith::CmpIPredicate::eq,
-                                               e.loadRaw(taken, i), e.i32(0));
+            Value free =
+                arith::CmpIOp::create(e.b, arith::CmpIPredicate::eq, e.loadRaw(taken, i), e.i32(0));
             Value first = arith::CmpIOp::create(e.b, arith::CmpIPredicate::eq, carried[0], none);
             Value better = arith::OrIOp::create(e.b, first, e.greater(v, carried[1]));
             Value wins = arith::AndIOp::create(e.b, free, better);
@@ -37,12 +37,11 @@ void quern::lowerTile(TileEmitter &e, kernel::TileRouteOp op) {
     Value largest = e.load(weights, to);
     bool normalize = op.getNormalize();
     Value source = normalize ? weights : logits, base = normalize ? to : row;
-    Value total =
-        e.reduce(zero, e.index(normalize ? used : count), 1, {e.f32(0)},
-                 [&](Value i, ValueRange carried) {
-                   Value v = e.exp(e.sub(e.load(source, e.add(base, i)), largest));
-                   return SmallVector<Value>{e.add(carried[0], v)};
-                 })[0];
+    Value total = e.reduce(zero, e.index(normalize ? used : count), 1, {e.f32(0)},
+                           [&](Value i, ValueRange carried) {
+                             Value v = e.exp(e.sub(e.load(source, e.add(base, i)), largest));
+                             return SmallVector<Value>{e.add(carried[0], v)};
+                           })[0];
     e.loop(zero, e.index(used), 1, [&](Value i) {
       Value at = e.add(to, i);
       // The largest was read above, before it is overwritten.

@@ -4,12 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "TileLowering.h"
-#include "quern/Conversion/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "quern/Conversion/Passes.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 namespace quern {
@@ -25,7 +25,7 @@ struct LowerKernels : quern::impl::LowerKernelsPassBase<LowerKernels> {
   using Base::Base;
 
   void runOnOperation() override {
-    Expected<target::TargetInfo> info = target::lookup(target);
+    llvm::Expected<target::TargetInfo> info = target::lookup(target);
     if (!info) {
       getOperation().emitError(toString(info.takeError()));
       return signalPassFailure();
@@ -55,17 +55,16 @@ struct LowerKernels : quern::impl::LowerKernelsPassBase<LowerKernels> {
   LogicalResult lower(Operation *op, const target::TargetInfo &info) {
     ImplicitLocOpBuilder builder(op->getLoc(), op);
     TileEmitter emitter{builder, info};
-    bool known =
-        llvm::TypeSwitch<Operation *, bool>(op)
-            .Case<kernel::TileRmsNormOp, kernel::TileLayerNormOp, kernel::TileRopeTableOp,
-                  kernel::TileRopeOp, kernel::TileGatedActivationOp, kernel::TileSoftcapOp,
-                  kernel::TileAddOp, kernel::TileScaleOp, kernel::TileTakeRowsOp,
-                  kernel::TileRouteOp, kernel::TileCombineExpertsOp, kernel::TileStoreKvOp,
-                  kernel::TileAttentionOp>([&](auto tile) {
-              lowerTile(emitter, tile);
-              return true;
-            })
-            .Default(false);
+    bool known = llvm::TypeSwitch<Operation *, bool>(op)
+                     .Case<kernel::TileRmsNormOp, kernel::TileLayerNormOp, kernel::TileRopeTableOp,
+                           kernel::TileRopeOp, kernel::TileGatedActivationOp, kernel::TileSoftcapOp,
+                           kernel::TileAddOp, kernel::TileScaleOp, kernel::TileTakeRowsOp,
+                           kernel::TileRouteOp, kernel::TileCombineExpertsOp, kernel::TileStoreKvOp,
+                           kernel::TileAttentionOp>([&](auto tile) {
+                       lowerTile(emitter, tile);
+                       return true;
+                     })
+                     .Default(false);
     if (!known)
       return op->emitError("is not an operation of a kernel function");
     op->erase();

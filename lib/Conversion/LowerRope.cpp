@@ -36,9 +36,9 @@ static std::pair<Value, Value> cosSin(TileEmitter &e, Value angle) {
   Value cosine = horner(e, type, r2,
                         {-1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800, 1.0 / 40320,
                          -1.0 / 720, 1.0 / 24, -0.5, 1});
-  Value sine = horner(e, type, r2,
-                      {1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880, -1.0 / 5040, 1.0 / 120,
-                       -1.0 / 6, 1});
+  Value sine = horner(
+      e, type, r2,
+      {1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880, -1.0 / 5040, 1.0 / 120, -1.0 / 6, 1});
   sine = e.mul(sine, r);
   Value quadrant = arith::FPToSIOp::create(e.b, intType, n);
   auto bit = [&](Value v, int32_t mask) -> Value {
@@ -60,8 +60,7 @@ void quern::lowerTile(TileEmitter &e, kernel::TileRopeTableOp op) {
   float factor = op.getFactor().convertToFloat();
   e.loop(op.getBegin(), op.getEnd(), 1, [&](Value row) {
     Value base = e.mul(row, e.index(2 * pairs));
-    Value position =
-        arith::SIToFPOp::create(e.b, e.b.getF64Type(), e.loadRaw(positions, row));
+    Value position = arith::SIToFPOp::create(e.b, e.b.getF64Type(), e.loadRaw(positions, row));
     for (int64_t at = 0; at < pairs; at += width) {
       unsigned n = std::min(width, pairs - at);
       auto type = VectorType::get(n, e.b.getF64Type());

@@ -4,10 +4,10 @@
 // The offsets of quern_step (Runtime/Program.h) are known here alone.
 //
 //===----------------------------------------------------------------------===//
-#include "quern/Conversion/Passes.h"
-#include "quern/Dialect/Kernel/IR/Kernel.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "quern/Conversion/Passes.h"
+#include "quern/Dialect/Kernel/IR/Kernel.h"
 #include "quern/Runtime/Program.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -67,12 +67,18 @@ private:
   }
   static int64_t offsetOf(StepArray array) {
     switch (array) {
-    case StepArray::Tokens: return offsetof(quern_step, tokens);
-    case StepArray::Positions: return offsetof(quern_step, positions);
-    case StepArray::Sequences: return offsetof(quern_step, sequences);
-    case StepArray::Outputs: return offsetof(quern_step, outputs);
-    case StepArray::Logits: return offsetof(quern_step, logits);
-    case StepArray::Embeddings: return offsetof(quern_step, embeddings);
+    case StepArray::Tokens:
+      return offsetof(quern_step, tokens);
+    case StepArray::Positions:
+      return offsetof(quern_step, positions);
+    case StepArray::Sequences:
+      return offsetof(quern_step, sequences);
+    case StepArray::Outputs:
+      return offsetof(quern_step, outputs);
+    case StepArray::Logits:
+      return offsetof(quern_step, logits);
+    case StepArray::Embeddings:
+      return offsetof(quern_step, embeddings);
     }
     llvm_unreachable("all arrays covered");
   }
@@ -109,8 +115,8 @@ private:
         .Case([&](UnitsOp units) {
           Value n = constant(units.getScale());
           if (units.getCount()) {
-            Value whole = LLVM::AddOp::create(b, values[units.getCount()],
-                                              constant(units.getBlock() - 1));
+            Value whole =
+                LLVM::AddOp::create(b, values[units.getCount()], constant(units.getBlock() - 1));
             n = LLVM::MulOp::create(b, LLVM::UDivOp::create(b, whole, constant(units.getBlock())),
                                     n);
           }
@@ -188,8 +194,9 @@ struct LowerSchedule : quern::impl::LowerSchedulePassBase<LowerSchedule> {
       LLVM::LLVMFuncOp::create(b, barrierName, type);
 
     SmallVector<ScheduleOp> schedules(module.getOps<ScheduleOp>());
-    llvm::stable_sort(schedules, [](ScheduleOp a, ScheduleOp b) {
-      return a.getMaxTokens() < b.getMaxTokens();
+    llvm::sort(schedules, [](ScheduleOp a, ScheduleOp b) {
+      return std::pair(a.getMaxTokens(), a.getSymName()) <
+             std::pair(b.getMaxTokens(), b.getSymName());
     });
     SmallVector<LLVM::LLVMFuncOp> functions;
     for (ScheduleOp schedule : schedules) {

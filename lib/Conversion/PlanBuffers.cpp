@@ -21,7 +21,7 @@ using namespace quern::kernel;
 namespace {
 struct Life {
   BufferOp buffer;
-  int64_t bytes = 0, first = -1, last = -1, offset = 0;
+  int64_t index = 0, bytes = 0, first = -1, last = -1, offset = 0;
 };
 
 struct PlanBuffers : quern::impl::PlanBuffersPassBase<PlanBuffers> {
@@ -29,11 +29,11 @@ struct PlanBuffers : quern::impl::PlanBuffersPassBase<PlanBuffers> {
 
   void runOnOperation() override {
     for (auto schedule : getOperation().getOps<ScheduleOp>()) {
-      SmallVector<Life> all = lives(schedule);
-      auto isPrivate = [](const Life &life) { return life.buffer.getIsPrivate(); };
-      auto split = std::stable_partition(all.begin(), all.end(), std::not_fn(isPrivate));
-      schedule.setScratchBytes(place(MutableArrayRef(all.begin(), split)));
-      schedule.setPrivateBytes(place(MutableArrayRef(split, all.end())));
+      SmallVector<Life> shared, own;
+      for (Life &life : lives(schedule))
+        (life.buffer.getIsPrivate() ? own : shared).push_back(life);
+      schedule.setScratchBytes(place(shared));
+      schedule.setPrivateBytes(place(own));
       bytes += *schedule.getScratchBytes();
     }
   }
@@ -47,7 +47,9 @@ struct PlanBuffers : quern::impl::PlanBuffersPassBase<PlanBuffers> {
       if (auto buffer = dyn_cast<BufferOp>(op)) {
         auto type = cast<MemRefType>(buffer.getResult().getType());
         int64_t bits = type.getNumElements() * type.getElementTypeBitWidth();
-        found[&op] = {buffer, int64_t(llvm::alignTo(llvm::divideCeil(bits, 8), 64))};
+        found.insert({&op,
+                      {buffer, int64_t(found.size()),
+                       int64_t(llvm::alignTo(llvm::divideCeil(bits, 8), 64))}});
       }
       for (Value operand : op.getOperands())
         if (auto it = found.find(operand.getDefiningOp()); it != found.end()) {
@@ -64,8 +66,9 @@ struct PlanBuffers : quern::impl::PlanBuffersPassBase<PlanBuffers> {
 
   /// Sets offsets; returns the bytes needed.
   static int64_t place(MutableArrayRef<Life> all) {
-    std::stable_sort(all.begin(), all.end(),
-                     [](const Life &a, const Life &b) { return a.bytes > b.bytes; });
+    llvm::sort(all, [](const Life &a, const Life &b) {
+      return std::tie(b.bytes, a.first, a.index) < std::tie(a.bytes, b.first, b.index);
+    });
     int64_t end = 0;
     for (auto [i, life] : llvm::enumerate(all)) {
       // The lowest gap among the placed buffers that live at the same time.

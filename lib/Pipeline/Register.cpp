@@ -4,18 +4,24 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Pipeline/Register.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Transforms/Passes.h"
+#include "quern/Conversion/Passes.h"
+#include "quern/Dialect/Kernel/IR/Kernel.h"
 #include "quern/Dialect/Quern/IR/QuernOps.h"
 #include "quern/Dialect/Quern/Transforms/Passes.h"
 
 using namespace mlir;
 
 void quern::registerDialects(DialectRegistry &registry) {
-  registry.insert<QuernDialect, arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
+  registry.insert<QuernDialect, kernel::KernelDialect, arith::ArithDialect,
+                  cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect, math::MathDialect,
                   memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
 }
 
 void quern::registerPasses() {
   mlir::registerTransformsPasses();
   quern::registerQuernPasses();
+  quern::registerQuernConversionPasses();
 }

@@ -17,11 +17,11 @@ def InsertBarriersPass : Pass<"quern-insert-barriers", "::mlir::ModuleOp"> {
     Private buffers and replicated launches never conflict across threads.
 
     ```mlir
-    quern_kernel.launch @produce(%a) over <rows> %n tokens %n : memref<8x4xf32>
+    quern_kernel.launch @produce(%a) over rows %n tokens %n : memref<8x4xf32>
     // becomes, where @consume reads all of %a:
-    quern_kernel.launch @produce(%a) over <rows> %n tokens %n : memref<8x4xf32>
+    quern_kernel.launch @produce(%a) over rows %n tokens %n : memref<8x4xf32>
     quern_kernel.barrier
-    quern_kernel.launch @consume(%a, %b) over <rows> %n tokens %n : memref<8x4xf32>, memref<8x4xf32>
+    quern_kernel.launch @consume(%a, %b) over rows %n tokens %n : memref<8x4xf32>, memref<8x4xf32>
     ```
   }];
   let statistics = [Statistic<"barriers", "barriers", "barriers inserted">];

@@ -23,8 +23,7 @@ struct TileEmitter {
   using ValueRange = mlir::ValueRange;
   using Body = llvm::function_ref<void(Value)>;
   using Chunk = llvm::function_ref<void(Value offset, unsigned lanes)>;
-  using Reduction =
-      llvm::function_ref<llvm::SmallVector<Value>(Value index, ValueRange carried)>;
+  using Reduction = llvm::function_ref<llvm::SmallVector<Value>(Value index, ValueRange carried)>;
 
   mlir::ImplicitLocOpBuilder &b;
   const target::TargetInfo &target;

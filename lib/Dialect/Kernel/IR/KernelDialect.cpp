@@ -3,10 +3,10 @@
 // The kernel-level dialect. Verifiers check the shapes lowering relies on.
 //
 //===----------------------------------------------------------------------===//
-#include "quern/Dialect/Kernel/IR/Kernel.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "quern/Dialect/Kernel/IR/Kernel.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -139,8 +139,8 @@ template <typename OpT> static LogicalResult verifyCache(OpT op, int64_t headDim
     return op.emitOpError() << "expects f16 scales, found " << op.getKScales().getType();
   int64_t needed = op.getKvHeads() * op.getCapacity() * headDim;
   if (typeOf(op.getKCache()).getRank() != 2 || columns(op.getKCache()) < needed)
-    return op.emitOpError() << "expects cache slots of at least " << needed
-                            << " elements, found " << op.getKCache().getType();
+    return op.emitOpError() << "expects cache slots of at least " << needed << " elements, found "
+                            << op.getKCache().getType();
   return success();
 }
 

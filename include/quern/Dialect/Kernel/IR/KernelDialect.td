@@ -33,9 +33,7 @@ class Kernel_Enum<string name, string summary, list<I32EnumAttrCase> cases>
   let genSpecializedAttr = 0;
 }
 class Kernel_EnumAttr<EnumInfo info, string mnemonic>
-    : EnumAttr<Kernel_Dialect, info, mnemonic> {
-  let assemblyFormat = "`<` $value `>`";
-}
+    : EnumAttr<Kernel_Dialect, info, mnemonic>;
 
 def Kernel_Access : Kernel_Enum<"Access", "what a kernel does to a buffer", [
   I32EnumAttrCase<"Read", 0, "read">,             // any element, whatever the range

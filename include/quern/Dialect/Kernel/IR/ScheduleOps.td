@@ -28,7 +28,7 @@ def Kernel_ScheduleOp : Kernel_Op<"schedule",
     quern_kernel.schedule @step max_tokens 512 {
       %n = quern_kernel.step_count tokens
       %x = quern_kernel.buffer : memref<512x64xf32>
-      quern_kernel.launch @scale(%x) over <rows> %n tokens %n : memref<512x64xf32>
+      quern_kernel.launch @scale(%x) over rows %n tokens %n : memref<512x64xf32>
     }
     ```
   }];
@@ -75,14 +75,14 @@ def Kernel_StepArrayOp : Kernel_Op<"step_array", [Pure]> {
   let summary = "an input or output array of the step";
   let arguments = (ins Kernel_StepArrayAttr:$array);
   let results = (outs AnyStaticShapeMemRef:$result);
-  let assemblyFormat = "$array attr-dict `:` type($result)";
+  let assemblyFormat = "`` $array attr-dict `:` type($result)";
 }
 
 def Kernel_StepCountOp : Kernel_Op<"step_count", [Pure]> {
   let summary = "how many tokens, or wanted outputs, the step has";
   let arguments = (ins Kernel_StepCountAttr:$count);
   let results = (outs Index:$result);
-  let assemblyFormat = "$count attr-dict";
+  let assemblyFormat = "`` $count attr-dict";
 }
 
 def Kernel_UnitsOp : Kernel_Op<"units", [Pure]> {
@@ -106,7 +106,7 @@ def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserO
                        Kernel_DomainAttr:$domain, Index:$units, Index:$tokens,
                        UnitAttr:$replicated);
   let assemblyFormat = [{
-    $kernel `(` $buffers `)` `over` $domain $units `tokens` $tokens (`replicated` $replicated^)?
+    $kernel `(` $buffers `)` `over` `` $domain $units `tokens` $tokens (`replicated` $replicated^)?
     attr-dict (`:` type($buffers)^)?
   }];
   let extraClassDeclaration = [{

@@ -128,7 +128,7 @@ def Kernel_TileGatedActivationOp : Kernel_TileOp<"gated_activation"> {
   let arguments = (ins Kernel_F32Buffer:$gate, Kernel_F32Buffer:$up, Kernel_F32Buffer:$out,
                        Index:$begin, Index:$end, Index:$rows, Kernel_GateFunctionAttr:$function);
   let assemblyFormat = [{
-    $function $gate `,` $up `to` $out `columns` $begin `,` $end `rows` $rows attr-dict
+    `` $function $gate `,` $up `to` $out `columns` $begin `,` $end `rows` $rows attr-dict
     `:` type($gate) `,` type($up) `,` type($out)
   }];
   let hasVerifier = 1;
