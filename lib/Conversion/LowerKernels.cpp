@@ -55,18 +55,23 @@ struct LowerKernels : quern::impl::LowerKernelsPassBase<LowerKernels> {
   LogicalResult lower(Operation *op, const target::TargetInfo &info) {
     ImplicitLocOpBuilder builder(op->getLoc(), op);
     TileEmitter emitter{builder, info};
-    bool known = llvm::TypeSwitch<Operation *, bool>(op)
-                     .Case<kernel::TileRmsNormOp, kernel::TileLayerNormOp, kernel::TileRopeTableOp,
-                           kernel::TileRopeOp, kernel::TileGatedActivationOp, kernel::TileSoftcapOp,
-                           kernel::TileAddOp, kernel::TileScaleOp, kernel::TileTakeRowsOp,
-                           kernel::TileRouteOp, kernel::TileCombineExpertsOp, kernel::TileStoreKvOp,
-                           kernel::TileAttentionOp>([&](auto tile) {
-                       lowerTile(emitter, tile);
-                       return true;
-                     })
-                     .Default(false);
-    if (!known)
-      return op->emitError("is not an operation of a kernel function");
+    LogicalResult lowered =
+        llvm::TypeSwitch<Operation *, LogicalResult>(op)
+            .Case<kernel::TileRmsNormOp, kernel::TileLayerNormOp, kernel::TileRopeTableOp,
+                  kernel::TileRopeOp, kernel::TileGatedActivationOp, kernel::TileSoftcapOp,
+                  kernel::TileAddOp, kernel::TileScaleOp, kernel::TileTakeRowsOp,
+                  kernel::TileRouteOp, kernel::TileCombineExpertsOp, kernel::TileStoreKvOp,
+                  kernel::TileAttentionOp>([&](auto tile) {
+              lowerTile(emitter, tile);
+              return success();
+            })
+            .Case<kernel::TileQuantizeOp, kernel::TileLinearOp, kernel::TileExpertLinearOp,
+                  kernel::TileEmbeddingOp>([&](auto tile) { return lowerTile(emitter, tile); })
+            .Default([](Operation *op) {
+              return op->emitError("is not an operation of a kernel function");
+            });
+    if (failed(lowered))
+      return failure();
     op->erase();
     return success();
   }

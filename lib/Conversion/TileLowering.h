@@ -35,6 +35,12 @@ void lowerTile(TileEmitter &e, kernel::TileCombineExpertsOp op);
 void lowerTile(TileEmitter &e, kernel::TileStoreKvOp op);
 void lowerTile(TileEmitter &e, kernel::TileAttentionOp op);
 
+// LowerProducts.cpp
+llvm::LogicalResult lowerTile(TileEmitter &e, kernel::TileQuantizeOp op);
+llvm::LogicalResult lowerTile(TileEmitter &e, kernel::TileLinearOp op);
+llvm::LogicalResult lowerTile(TileEmitter &e, kernel::TileExpertLinearOp op);
+llvm::LogicalResult lowerTile(TileEmitter &e, kernel::TileEmbeddingOp op);
+
 /// Elements of a buffer's last dimension.
 inline int64_t rowLength(mlir::Value buffer) {
   return llvm::cast<mlir::MemRefType>(buffer.getType()).getShape().back();

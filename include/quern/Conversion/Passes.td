@@ -8,6 +8,31 @@
 
 include "mlir/Pass/PassBase.td"
 
+def QuernToKernelsPass : Pass<"quern-to-kernels", "::mlir::ModuleOp"> {
+  let summary = "outlines kernels and schedules them";
+  let description = [{
+    Replaces `forward` by two schedules, one for steps of a single token and one for up to
+    `max-tokens`, and one function per distinct kernel. Products add themselves to the residual
+    they are summed with; rope works in place; activations are quantized once for all
+    products that read them. With one token, each thread repeats norms and
+    quantizations into a buffer of its own, and keeps to its kv heads: fewer barriers.
+    The activation format `fast` is decided here.
+
+    ```mlir
+    %1 = quern.rms_norm %0, %gain eps = 1.0e-5 : tensor<?x576xf32>, tensor<576xf32>
+    // becomes, in the schedule for many tokens:
+    quern_kernel.launch @rms_norm_576(%x, %g, %y) over rows %n tokens %n : ...
+    ```
+  }];
+  let options = [Option<"target", "target", "std::string", "\"x86-64-v3\"",
+                        "the CPU target, which decides `fast`">,
+                 Option<"maxTokens", "max-tokens", "int64_t", "512",
+                        "tokens a step may have; buffers have as many rows">];
+  let dependentDialects = ["::quern::kernel::KernelDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect"];
+  let statistics = [Statistic<"kernels", "kernels", "distinct kernels">];
+}
+
 def InsertBarriersPass : Pass<"quern-insert-barriers", "::mlir::ModuleOp"> {
   let summary = "separates launches that depend on each other";
   let description = [{

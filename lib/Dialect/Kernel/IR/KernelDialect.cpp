@@ -199,3 +199,30 @@ LogicalResult TileCombineExpertsOp::verify() {
   return emitOpError() << "expects rows of the same length, found " << getX().getType() << " and "
                        << getOut().getType();
 }
+
+LogicalResult TileLinearOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getWeightType());
+  if (!type || type.getRank() != 2 || !type.hasStaticShape())
+    return emitOpError() << "expects a matrix type, found " << getWeightType();
+  if (columns(getOut()) != type.getDimSize(0))
+    return emitOpError() << "expects rows of " << type.getDimSize(0) << " results, found "
+                         << getOut().getType();
+  bool plain = typeOf(getX()).getElementType().isF32();
+  if (plain != (getForm() == Activation::F32))
+    return emitOpError() << "expects f32 rows for form f32 and bytes for the others, found "
+                         << getX().getType();
+  if (plain && columns(getX()) != type.getDimSize(1))
+    return emitOpError() << "expects rows of " << type.getDimSize(1) << " activations, found "
+                         << getX().getType();
+  return success();
+}
+
+LogicalResult TileExpertLinearOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getWeightType());
+  if (!type || type.getRank() != 3 || !type.hasStaticShape())
+    return emitOpError() << "expects the type of a stack of matrices, found " << getWeightType();
+  if (columns(getOut()) != type.getDimSize(1))
+    return emitOpError() << "expects rows of " << type.getDimSize(1) << " results, found "
+                         << getOut().getType();
+  return success();
+}

@@ -7,6 +7,6 @@
 #define QUERN_DIALECT_KERNEL_IR_KERNELOPS
 
 include "quern/Dialect/Kernel/IR/ScheduleOps.td"
-include "quern/Dialect/Kernel/IR/TileOps.td"
+include "quern/Dialect/Kernel/IR/TileProducts.td"
 
 #endif
