@@ -45,6 +45,6 @@ void KernelOutliner::launch(OpBuilder &builder, Location loc, StringRef name,
   } else {
     function.erase();
   }
-  kernel::LaunchOp::create(builder, loc, FlatSymbolRefAttr::get(entryOf->second), buffers,
+  kernel::LaunchOp::create(builder, loc, entryOf->second.getSymName(), buffers,
                            shape.domain, shape.units, shape.tokens, shape.replicated);
 }

@@ -190,7 +190,7 @@ Value ScheduleBuilder::constantUnits(int64_t n) {
   if (!value) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointAfterValue(tokenCount);
-    value = kernel::UnitsOp::create(b, Value(), 1, n);
+    value = kernel::UnitsOp::create(b, b.getIndexType(), Value(), 1, n);
   }
   return value;
 }
@@ -426,7 +426,7 @@ LogicalResult ScheduleBuilder::convert(RopeOp op) {
   buffers[op.getResult()] = x;
   int64_t count = op.getHeads(), scale = 0;
   LaunchShape shape = heads(op.getX(), count, scale);
-  launch(shapeName("rope", {count, op.getHeadDim()}),
+  launch(shapeName("rope", {count, int64_t(op.getHeadDim())}),
          {{x, Access::UpdatePart}, {angles, single ? Access::Read : Access::ReadPart}}, shape,
          [&](KernelBody &body) {
            kernel::TileRopeOp::create(body.b, body.buffers[0], body.buffers[1],
@@ -444,7 +444,7 @@ Value ScheduleBuilder::cachePart(AttentionOp op, int64_t offset, int64_t slotByt
 LogicalResult ScheduleBuilder::convert(AttentionOp op) {
   KvCacheType cache = op.getCache().getType();
   int64_t kvHeads = cache.getKvHeads(), dim = cache.getHeadDim(), heads = op.getHeads();
-  int64_t capacity = llvm::alignTo(cache.getContext(), kernel::keyLanes);
+  int64_t capacity = llvm::alignTo(cache.getContextLength(), kernel::keyLanes);
   bool coded = cache.getElement() == CacheElement::Q8_0;
   if (coded && dim % kernel::cacheGroup)
     return op.emitOpError() << "expects heads of a multiple of " << kernel::cacheGroup
@@ -492,7 +492,7 @@ LogicalResult ScheduleBuilder::convert(AttentionOp op) {
   attend.push_back({out, Access::WritePart});
   LaunchShape blocks = perHead;
   if (!single)
-    blocks = {Domain::Blocks, kernel::UnitsOp::create(b, tokenCount, tokensPerBlock, kvHeads),
+    blocks = {Domain::Blocks, kernel::UnitsOp::create(b, b.getIndexType(), tokenCount, tokensPerBlock, kvHeads),
               tokenCount};
   launch(shapeName("attention", {heads, kvHeads, dim}), attend, blocks, [&](KernelBody &body) {
     ValueRange v = body.buffers;
@@ -602,7 +602,7 @@ LogicalResult ScheduleBuilder::convert(TakeRowsOp op) {
 LogicalResult ScheduleBuilder::convert(RouteOp op) {
   Value ids = resultBuffer(op.getIds()), weights = resultBuffer(op.getWeights());
   int64_t experts = rowsType(op.getLogits()).getShape().back();
-  launch(shapeName("route", {experts, op.getTopK()}),
+  launch(shapeName("route", {experts, int64_t(op.getTopK())}),
          {{buffer(op.getLogits()), Access::ReadPart},
           {ids, Access::WritePart},
           {weights, Access::WritePart}},
@@ -644,8 +644,8 @@ LogicalResult ScheduleBuilder::run(StringRef name) {
   b.setInsertionPoint(forward);
   auto schedule = kernel::ScheduleOp::create(b, name, maxTokens, IntegerAttr(), IntegerAttr());
   b.setInsertionPointToStart(&schedule.getBody().emplaceBlock());
-  tokenCount = kernel::StepCountOp::create(b, kernel::StepCount::Tokens);
-  outputCount = kernel::StepCountOp::create(b, kernel::StepCount::Outputs);
+  tokenCount = kernel::StepCountOp::create(b, b.getIndexType(), kernel::StepCount::Tokens);
+  outputCount = kernel::StepCountOp::create(b, b.getIndexType(), kernel::StepCount::Outputs);
   Value *arrays[] = {&tokens, &positions, &sequences, &outputs};
   const kernel::StepArray kinds[] = {kernel::StepArray::Tokens, kernel::StepArray::Positions,
                                      kernel::StepArray::Sequences, kernel::StepArray::Outputs};
@@ -680,7 +680,7 @@ struct QuernToKernels : quern::impl::QuernToKernelsPassBase<QuernToKernels> {
                           << forward.getArgument(4).getType();
       return signalPassFailure();
     }
-    int64_t many = std::min<int64_t>(maxTokens, cache.getContext());
+    int64_t many = std::min<int64_t>(maxTokens, cache.getContextLength());
     KernelOutliner outliner(module);
     WeightTable table;
     if (failed(ScheduleBuilder(forward, outliner, table, 1).run("step_one")))
