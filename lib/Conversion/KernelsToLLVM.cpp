@@ -77,19 +77,24 @@ struct KernelsToLLVM : quern::impl::KernelsToLLVMPassBase<KernelsToLLVM> {
       }
   }
 
-  /// What the conversion to LLVM does not take: multi-dimensional vectors, memref views.
+  /// What the conversion to LLVM does not take: slices and masks of vectors, views of memrefs.
   LogicalResult simplifyVectors() {
     RewritePatternSet patterns(&getContext());
     memref::populateExpandStridedMetadataPatterns(patterns);
-    vector::populateVectorInterleaveLoweringPatterns(patterns);
+    vector::populateVectorInsertExtractStridedSliceTransforms(patterns);
+    vector::populateVectorMaskOpLoweringPatterns(patterns);
     SmallVector<Operation *> affected;
     getOperation().walk([&](Operation *op) {
-      if (isa<memref::SubViewOp, memref::CollapseShapeOp, memref::ExpandShapeOp>(op))
+      if (isa<memref::SubViewOp, memref::CollapseShapeOp, memref::ExpandShapeOp,
+              vector::ExtractStridedSliceOp, vector::InsertStridedSliceOp, vector::ConstantMaskOp>(
+              op))
         affected.push_back(op);
     });
     if (affected.empty())
       return success();
-    return applyPatternsGreedily(getOperation(), std::move(patterns));
+    GreedyRewriteConfig config;
+    config.setStrictness(GreedyRewriteStrictness::ExistingAndNewOps);
+    return applyOpPatternsGreedily(affected, std::move(patterns), config);
   }
 };
 } // namespace

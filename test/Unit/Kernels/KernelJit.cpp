@@ -45,16 +45,23 @@ KernelJit::KernelJit(const std::string &text, const std::string &target) {
       failed(passes.run(*module)))
     return;
   auto info = quern::target::lookup(target);
-  ASSERT_TRUE(bool(info));
+  if (!info) {
+    error = llvm::toString(info.takeError());
+    return;
+  }
   auto llvmContext = std::make_unique<llvm::LLVMContext>();
   auto llvmModule = mlir::translateModuleToLLVMIR(*module, *llvmContext);
-  ASSERT_TRUE(llvmModule) << error;
+  if (!llvmModule)
+    return;
   llvm::orc::JITTargetMachineBuilder builder{llvm::Triple(info->triple)};
   builder.setCPU(info->cpu);
   builder.addFeatures(llvm::SubtargetFeatures(info->features).getFeatures());
   builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::Default);
   auto made = llvm::orc::LLJITBuilder().setJITTargetMachineBuilder(builder).create();
-  ASSERT_TRUE(bool(made)) << llvm::toString(made.takeError());
+  if (!made) {
+    error = llvm::toString(made.takeError());
+    return;
+  }
   llvm::orc::ThreadSafeModule threadSafe(std::move(llvmModule), std::move(llvmContext));
   if (llvm::Error e = (*made)->addIRModule(std::move(threadSafe))) {
     error = llvm::toString(std::move(e));
