@@ -3,6 +3,7 @@
 // One conversion of all kernel functions, with bare pointers for buffers.
 //
 //===----------------------------------------------------------------------===//
+#include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
@@ -48,6 +49,7 @@ struct KernelsToLLVM : quern::impl::KernelsToLLVMPassBase<KernelsToLLVM> {
     options.useBarePtrCallConv = true;
     LLVMTypeConverter types(context, options);
     RewritePatternSet patterns(context);
+    populateAffineToStdConversionPatterns(patterns);
     populateSCFToControlFlowConversionPatterns(patterns);
     cf::populateControlFlowToLLVMConversionPatterns(types, patterns);
     arith::populateCeilFloorDivExpandOpsPatterns(patterns);
@@ -66,6 +68,8 @@ struct KernelsToLLVM : quern::impl::KernelsToLLVMPassBase<KernelsToLLVM> {
         function.removeArgAttr(i, kernel::accessAttrName);
       functions.push_back(function);
     }
+    for (auto table : getOperation().getOps<memref::GlobalOp>())
+      functions.push_back(table);
     if (failed(applyFullConversion(functions, target, std::move(patterns))))
       return signalPassFailure();
     // Kernels are shared by many launches; what is private here is internal to the object.

@@ -100,24 +100,21 @@ LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileExpertLinearOp op) {
   return failure(failed);
 }
 
-/// Decodes the 16 rows of a panel a step at a time and keeps the one asked for.
-LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileEmbeddingOp op) {
+/// Decodes the 16 rows of a panel a step at a time and keeps the one asked for. The terms of a
+/// sum are added up in `out`.
+static void embedTerm(TileEmitter &e, kernel::TileEmbeddingOp op,
+                      const format::PackedLayout &layout, bool addTo) {
   using namespace conversion::detail;
-  auto type = cast<RankedTensorType>(op.getTableType());
-  int64_t width = type.getDimSize(1);
-  auto layout = format::PackedLayout::get(getFormat(type), type.getDimSize(0), width);
-  if (!layout)
-    return op.emitOpError() << llvm::toString(layout.takeError());
-  VectorCode v(e.b, op.getLoc(), e.target);
-  WeightReader weights(v, *layout, op.getTable());
   constexpr int64_t rows = format::PackedLayout::panelRows;
-  Value step = e.stack({layout->step * rows}, e.b.getF32Type());
+  VectorCode v(e.b, op.getLoc(), e.target);
+  WeightReader weights(v, layout, op.getTable());
+  Value decoded = e.stack({layout.step * rows}, e.b.getF32Type());
   Value tokens = e.flat(op.getTokens()), out = e.flat(op.getOut());
 
-  auto decode = [&](const StepPosition &at, int64_t present, Value lane, Value to) {
-    for (Segment segment : segments(*layout, at.columns, 0)) {
+  auto decode = [&](const StepPosition &at, Value lane, Value to) {
+    for (Segment segment : segments(layout, at.columns, 0)) {
       SegmentLevels levels = weights.levels(at, segment);
-      for (int64_t c = segment.begin; c < std::min(segment.end, present); ++c)
+      for (int64_t c = segment.begin; c < std::min(segment.end, at.present); ++c)
         for (int64_t part = 0; part < v.parts; ++part) {
           Value value = weights.columnValues(at, c, part);
           if (!levels.zero.empty())
@@ -126,26 +123,40 @@ LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileEmbeddingOp op) {
             value = v.times(value, levels.scale[part]);
           if (!levels.offset.empty())
             value = v.plus(value, levels.offset[part]);
-          v.store(value, step, v.index(0), c * rows + part * v.width);
+          v.store(value, decoded, v.index(0), c * rows + part * v.width);
         }
     }
     weights.forget();
-    e.loop(e.index(0), e.index(present), 1, [&](Value c) {
-      e.store(e.load(step, e.add(e.mul(c, e.index(rows)), lane)), out, e.add(to, c));
+    e.loop(e.index(0), e.index(at.present), 1, [&](Value c) {
+      Value value = e.load(decoded, e.add(e.mul(c, e.index(rows)), lane));
+      Value place = e.add(to, c);
+      e.store(addTo ? e.add(e.load(out, place), value) : value, out, place);
     });
   };
   e.loop(op.getBegin(), op.getEnd(), 1, [&](Value row) {
     Value token = e.toIndex(e.loadRaw(tokens, row));
     Value panel = e.div(token, e.index(rows)), lane = e.rem(token, e.index(rows));
-    Value to = e.mul(row, e.index(width));
-    int64_t full = layout->fullSteps();
-    e.loop(e.index(0), e.index(full), 1, [&](Value i) {
-      decode(weights.position(panel, i, false), layout->step, lane,
-             e.add(to, e.mul(i, e.index(layout->step))));
+    Value to = e.mul(row, e.index(layout.k));
+    Value full = e.index(layout.fullSteps());
+    e.loop(e.index(0), full, 1, [&](Value i) {
+      decode(weights.position(panel, i, false), lane, e.add(to, e.mul(i, e.index(layout.step))));
     });
-    if (layout->tailColumns())
-      decode(weights.position(panel, e.index(full), true), width - full * layout->step, lane,
-             e.add(to, e.index(full * layout->step)));
+    if (layout.tailColumns())
+      decode(weights.position(panel, full, true), lane,
+             e.add(to, e.index(layout.fullSteps() * layout.step)));
   });
+}
+
+LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileEmbeddingOp op) {
+  auto type = cast<RankedTensorType>(op.getTableType());
+  auto layout =
+      format::PackedLayout::get(getFormat(type), type.getDimSize(0), type.getDimSize(1));
+  if (!layout)
+    return op.emitOpError() << llvm::toString(layout.takeError());
+  ArrayRef<format::PackedLayout> terms = *layout;
+  if (!layout->terms.empty())
+    terms = layout->terms;
+  for (const format::PackedLayout &term : terms)
+    embedTerm(e, op, term, &term != terms.begin());
   return success();
 }

@@ -223,6 +223,8 @@ FailureOr<Value> ScheduleBuilder::panels(Value use, MemRefType &type) {
     if (rank != 2 || row % format::PackedLayout::panelRows)
       return op.emitOpError() << "starts at row " << row << " of its source, which is not a "
                               << "multiple of " << format::PackedLayout::panelRows;
+    if (layout->tableBytes)
+      return op.emitOpError("is a view, which a format with a learned table cannot have");
     offset = row / format::PackedLayout::panelRows * layout->panelBytes;
     op = symbols.lookup<WeightOp>(*op.getSource());
   }

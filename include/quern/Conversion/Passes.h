@@ -7,6 +7,7 @@
 #define QUERN_CONVERSION_PASSES_H
 
 #include "quern/Dialect/Kernel/IR/Kernel.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

@@ -81,7 +81,8 @@ def KernelsToLLVMPass : Pass<"quern-kernels-to-llvm", "::mlir::ModuleOp"> {
   let description = [{
     Buffers become bare pointers: their shapes are static. Schedules are left as they are.
   }];
-  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::cf::ControlFlowDialect"];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::cf::ControlFlowDialect"];
 }
 
 def LowerSchedulePass : Pass<"quern-lower-schedule", "::mlir::ModuleOp"> {
