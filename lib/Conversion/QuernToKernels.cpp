@@ -396,7 +396,8 @@ LogicalResult ScheduleBuilder::convert(RMSNormOp op) {
   };
   norm(out, repeated);
   // The final hidden states are an output of their own, if the caller wants them.
-  if (counts.lookup(op.getX()))
+  auto makesLogits = [&](Operation *user) { return llvm::is_contained(user->getResults(), logits); };
+  if (llvm::any_of(op.getResult().getUsers(), makesLogits))
     norm(arrayOf(kernel::StepArray::Embeddings, b.getF32Type(), rowsType(op.getX()).getShape()),
          false);
   return success();
