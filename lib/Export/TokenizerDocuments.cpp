@@ -379,7 +379,7 @@ Error addTokenizerDocuments(const ModelFile &model, Plan &plan) {
     json::Object special;
     json::Array single, pair;
     for (int32_t id : data->prefix) {
-      StringRef name = token(id).getAsString().value_or("");
+      std::string name = token(id).getAsString().value_or("").str();
       single.push_back(json::Object{{"SpecialToken", json::Object{{"id", name}, {"type_id", 0}}}});
       special[name] =
           json::Object{{"id", name}, {"ids", json::Array{id}}, {"tokens", json::Array{name}}};

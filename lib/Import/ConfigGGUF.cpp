@@ -137,7 +137,7 @@ Expected<ModelConfig> readConfigGGUF(const ModelFile &model) {
       std::vector<bool> local;
       if (const json::Array *flags = pattern->getAsArray()) {
         for (const json::Value &flag : *flags)
-          local.push_back(flag.getAsBoolean().value_or(flag.getAsInteger().value_or(0) != 0));
+          local.push_back(flag.getAsBoolean().value_or(integerOf(&flag).value_or(0) != 0));
         if (std::optional<int64_t> n = patternOf(local))
           config.slidingPattern = *n;
         else

@@ -7,6 +7,7 @@
 #ifndef QUERN_LIB_IMPORT_FIELDS_H
 #define QUERN_LIB_IMPORT_FIELDS_H
 
+#include "Common.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/JSON.h"
@@ -42,7 +43,7 @@ public:
           return fail(key, "differs from layer to layer, which is not supported");
       value = &array->front();
     }
-    std::optional<int64_t> n = value->getAsInteger();
+    std::optional<int64_t> n = integerOf(value);
     if (!n || *n < low || *n > high)
       return fail(key, "expected an integer from " + std::to_string(low) + " to " +
                            std::to_string(high) + ", found " + text(*value));

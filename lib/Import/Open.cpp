@@ -83,8 +83,8 @@ static Error addSplits(ModelFile &model, StringRef path, uint64_t count) {
     unsigned file = model.files.size();
     if (Error e = addFile(part, next, parseGGUF))
       return e;
-    std::optional<int64_t> no = part.metadata.getInteger("split.no"),
-                           of = part.metadata.getInteger("split.count");
+    std::optional<int64_t> no = integerOf(part.metadata.get("split.no")),
+                           of = integerOf(part.metadata.get("split.count"));
     if (!no || !of || *no != int64_t(i - 1) || *of != int64_t(count))
       return fileError(next, "GGUF: expected 'split.no' " + Twine(i - 1) + " and 'split.count' " +
                                  Twine(count) + ", found " + (no ? Twine(*no) : Twine("nothing")) +
@@ -100,7 +100,7 @@ static Error addSplits(ModelFile &model, StringRef path, uint64_t count) {
     }
     model.files.push_back(part.files.front());
   }
-  std::optional<int64_t> tensors = model.metadata.getInteger("split.tensors.count");
+  std::optional<int64_t> tensors = integerOf(model.metadata.get("split.tensors.count"));
   if (tensors && *tensors != int64_t(model.tensors.size()))
     return error("'split.tensors.count' is " + Twine(*tensors) + ", but the files hold " +
                  Twine(model.tensors.size()) + " tensors");
@@ -111,8 +111,8 @@ static Error openGGUF(ModelFile &model, StringRef path) {
   model.container = Container::GGUF;
   if (Error e = addFile(model, path, parseGGUF))
     return e;
-  std::optional<int64_t> count = model.metadata.getInteger("split.count"),
-                         no = model.metadata.getInteger("split.no");
+  std::optional<int64_t> count = integerOf(model.metadata.get("split.count")),
+                         no = integerOf(model.metadata.get("split.no"));
   if (count && *count > 1) {
     if (no && *no != 0)
       return fileError(path, "GGUF: this is file " + Twine(*no + 1) + " of " + Twine(*count) +

@@ -105,7 +105,7 @@ Error Parser::tensor(StringRef name, const json::Value &value) {
     return error(what + " has " + Twine(shape->size()) + " dimensions; at most " + Twine(maxRank) +
                  " are supported");
   for (const json::Value &extent : *shape) {
-    std::optional<int64_t> n = extent.getAsInteger();
+    std::optional<int64_t> n = integerOf(&extent);
     if (!n || *n < 0)
       return error("the shape of " + what + " holds something other than sizes");
     info.shape.push_back(*n);

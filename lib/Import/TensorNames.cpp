@@ -53,6 +53,8 @@ ArrayRef<Name> normNames(StringRef architecture) {
   return plainNorms;
 }
 
+constexpr int64_t maxExperts = 65536; // bounds what a shape alone can make us allocate
+
 /// Splits `<prefix>N.rest` with N in canonical decimal.
 bool splitLayer(StringRef name, StringRef prefix, StringRef &layer, StringRef &rest) {
   if (!name.consume_front(prefix))
@@ -220,8 +222,8 @@ Error ModelFile::indexTensors(StringRef architecture) {
     else if (splitLayer(languageModel(tensor.name, storage), "model.layers.", layer, rest)) {
       if (rest == "mlp.experts.down_proj")
         tensor.canonical = ("blk." + layer + ".ffn_down_exps.weight").str();
-      else if (rest == "mlp.experts.gate_up_proj" && tensor.shape.size() == 3 &&
-               tensor.shape[0] > 0 && tensor.shape[1] % 2 == 0)
+      else if (rest == "mlp.experts.gate_up_proj" && tensor.shape.size() == 3 && tensor.size > 0 &&
+               tensor.shape[0] <= maxExperts && tensor.shape[1] % 2 == 0)
         splitFused(tensor, layer, stacks);
     }
   }

@@ -38,13 +38,16 @@ const ArrayType *arrayType(const format::Spec &spec) {
 }
 
 std::optional<format::Spec> specOf(const ArrayType &type) {
-  if (type.spelling.empty())
-    return std::nullopt;
-  Expected<format::Spec> spec = format::parse(type.spelling);
-  if (spec)
-    return *spec;
-  consumeError(spec.takeError());
-  return std::nullopt;
+  // Parsed once: a checkpoint has thousands of tensors.
+  static const auto specs = [] {
+    std::vector<std::optional<format::Spec>> parsed;
+    for (const ArrayType &type : types)
+      parsed.push_back(type.spelling.empty()
+                           ? std::nullopt
+                           : std::optional(cantFail(format::parse(type.spelling))));
+    return parsed;
+  }();
+  return specs[&type - types];
 }
 
 std::optional<uint64_t> storedBytes(uint64_t blockElements, uint64_t blockBytes,

@@ -2,6 +2,7 @@
 #include "Generator.h"
 #include "quern/Import/ModelConfig.h"
 #include "quern/Import/Parsers.h"
+#include <set>
 
 using namespace quern::import;
 using quern::fuzz::Decisions;
@@ -110,9 +111,13 @@ std::string build(Decisions &d) {
           ",\"num_attention_heads\":" + std::to_string(heads);
   rest += ",\"num_hidden_layers\":2,\"intermediate_size\":16,\"vocab_size\":10,\"max_position_"
           "embeddings\":64";
+  std::set<std::string> used; // a repeated key would end it all in the JSON reader
   for (unsigned n = d.below(8); n > 0; --n)
-    rest += std::string(",\"") + d.pick(keys) + (d.rarely(2) ? "" : "x") + "\":" + value(d);
-  if (d.below(3) == 0)
+    if (std::string key = d.pick(keys); used.insert(key).second || d.rarely(32))
+      rest += ",\"" + key + (rest.find("\"" + key + "\"") == std::string::npos ? "" : "x") +
+              "\":" + value(d);
+  if (d.below(3) == 0 && rest.find("expert") == std::string::npos &&
+      rest.find("moe_") == std::string::npos)
     rest += ",\"num_experts\":4,\"num_experts_per_tok\":2,\"moe_intermediate_size\":8";
   switch (d.below(5)) {
   case 1:

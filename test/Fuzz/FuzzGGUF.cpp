@@ -4,6 +4,7 @@
 #include "quern/Import/Inspect.h"
 #include "quern/Import/ModelConfig.h"
 #include "quern/Import/Parsers.h"
+#include <set>
 
 using namespace quern::import;
 using quern::fuzz::Decisions;
@@ -160,11 +161,11 @@ std::string build(Decisions &d) {
   }
   std::vector<std::string> tensors;
   uint64_t offset = 0;
+  std::set<std::string> used;
   for (unsigned n = d.below(5); n > 0; --n) {
     Bytes t;
-    t.string(d.rarely(12)
-                 ? d.text(12)
-                 : std::string(d.pick(tensorNames)) + (d.rarely(2) ? std::to_string(n) : ""));
+    std::string name = d.rarely(12) ? d.text(12) : std::string(d.pick(tensorNames));
+    t.string(used.insert(name).second || d.rarely(32) ? name : name + std::to_string(n));
     unsigned rank = d.rarely(16) ? d.byte() : 1 + d.below(3);
     llvm::ArrayRef<quern::format::FileType> types = quern::format::ggufTypes();
     const quern::format::FileType &type = types[d.below(types.size())];

@@ -3,6 +3,7 @@
 #include "quern/Import/Inspect.h"
 #include "quern/Import/Parsers.h"
 #include "quern/Import/TensorTypes.h"
+#include <set>
 
 using namespace quern::import;
 using quern::fuzz::Decisions;
@@ -61,14 +62,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Decisions d(data, size);
     architecture = d.pick(architectures);
     uint64_t offset = 0;
+    std::set<std::string> used;
     std::string header = "{";
     if (d.below(2))
       header +=
           "\"__metadata__\":" + std::string(d.rarely(8) ? d.pick(junk) : "{\"format\":\"pt\"}");
     for (unsigned n = d.below(6); n > 0; --n) {
-      std::string name = d.rarely(24)
-                             ? "\\u00" + d.text(3)
-                             : std::string(d.pick(names)) + (d.rarely(3) ? std::to_string(n) : "");
+      std::string name = d.rarely(24) ? "\\u00" + d.text(3) : std::string(d.pick(names));
+      if (!used.insert(name).second && !d.rarely(32))
+        name += std::to_string(n);
       header += (header.size() > 1 ? ",\"" : "\"") + name + "\":" + tensor(d, offset);
     }
     header += "}";

@@ -12,7 +12,7 @@ namespace quern::tool {
 static const char usage[] =
     "usage: quern inspect FILE [--json] [--full]\n\n"
     "Lists the tensors, formats, bytes and metadata of a GGUF file (the first of a split one), a\n"
-    "Hugging Face directory or a .safetensors file.\n\n"
+    "Hugging Face directory, a .safetensors file or an emitted program.\n\n"
     "  --json   print one JSON object\n"
     "  --full   print long metadata (vocabularies) in full\n";
 
@@ -39,6 +39,16 @@ int inspect(int argc, char **argv) {
   if (path.empty()) {
     llvm::errs() << "quern: error: expected a file\n\n" << usage;
     return Usage;
+  }
+  if (import::isProgram(path)) {
+    llvm::Expected<llvm::json::Object> report = import::inspectProgram(path);
+    if (!report)
+      return fail(report.takeError());
+    if (json)
+      llvm::outs() << llvm::json::Value(std::move(*report)) << "\n";
+    else
+      import::printProgram(*report, llvm::outs());
+    return Success;
   }
   llvm::Expected<import::ModelFile> model = import::open(path);
   if (!model)

@@ -19,6 +19,13 @@ llvm::json::Object inspect(const ModelFile &model, bool full = false);
 /// The same as aligned text.
 void printInspection(const ModelFile &model, bool full, llvm::raw_ostream &os);
 
+/// Whether the file ends in a payload, as emitted executables, libraries and weights files do.
+bool isProgram(llvm::StringRef path);
+
+/// Its sections and the metadata it carries (checked against its hashes).
+llvm::Expected<llvm::json::Object> inspectProgram(llvm::StringRef path);
+void printProgram(const llvm::json::Object &report, llvm::raw_ostream &os);
+
 } // namespace quern::import
 
 #endif // QUERN_IMPORT_INSPECT_H

@@ -293,6 +293,16 @@ TEST(ConfigGGUF, Llama) {
                   "must be a short vector of F32, found F16");
 }
 
+/// 2^63 as a double is where a conversion to int64 stops being defined.
+TEST(Config, HugeNumbersAreNotIntegers) {
+  EXPECT_CONTAINS(bad(json("llama", R"("head_dim":9223372036854775808)")),
+                  "'head_dim': expected an integer");
+  EXPECT_CONTAINS(bad(json("llama", R"("head_dim":9.3e18)")), "'head_dim': expected an integer");
+  EXPECT_CONTAINS(badGguf(gguf("llama").key("llama.attention.key_length", MetadataType::Float64,
+                                            9223372036854775808.0)),
+                  "expected an integer");
+}
+
 TEST(ConfigGGUF, Scalings) {
   ModelConfig c = goodGguf(gguf("qwen2")
                                .f32("qwen2.rope.freq_base", 1e6)

@@ -215,6 +215,20 @@ TEST(HuggingFace, StacksExperts) {
   EXPECT_CONTAINS(openError(scratch.directory()), "blk.3.ffn_up_exps.weight: expert 1 is missing");
 }
 
+/// A shape costs nothing to write: an empty stack of 2^62 experts must not be unrolled.
+TEST(HuggingFace, EmptyStacksAreNotUnrolled) {
+  ModelFile model;
+  model.container = Container::HuggingFace;
+  std::string file = safetensors(
+      "{" +
+      entry("model.layers.3.mlp.experts.gate_up_proj", "F32", "[4611686018427387904,0,1]", 0, 0) +
+      "}");
+  std::string message = llvm::toString(parseSafetensors(file, file.size(), "f", 0, model));
+  EXPECT_EQ(message, "");
+  EXPECT_FALSE(bool(model.indexTensors("qwen3moe")));
+  EXPECT_TRUE(model.stacks.empty());
+}
+
 TEST(TensorNames, GoBothWays) {
   for (auto [hf, canonical] : std::vector<std::pair<std::string, std::string>>{
            {"model.embed_tokens.weight", "token_embd.weight"},
