@@ -46,7 +46,8 @@ static Expected<std::unique_ptr<TargetMachine>> createMachine(const target::Targ
   TargetOptions options;
   options.AllowFPOpFusion = FPOpFusion::Standard; // only what the IR marks may fuse
   options.FunctionSections = true;
-  StringRef baseline = info.isX86() ? "x86-64-v3" : "generic";
+  // Without features of its own a module is code that runs before the CPU is checked.
+  StringRef baseline = !info.isX86() ? "generic" : info.features.empty() ? "x86-64" : "x86-64-v3";
   std::unique_ptr<TargetMachine> machine(
       target->createTargetMachine(triple, baseline, info.features, options, Reloc::PIC_,
                                   std::nullopt, CodeGenOptLevel::Default));

@@ -1,0 +1,51 @@
+//===- Compile.h - From a model file to a program ---------------*- C++ -*-===//
+//
+// What `quern compile` and the C API's quernCompile do: the whole path, once.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_PIPELINE_COMPILE_H
+#define QUERN_PIPELINE_COMPILE_H
+
+#include "llvm/Support/Error.h"
+#include "llvm/Support/JSON.h"
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace quern {
+
+enum class EmitKind {
+  Mlir,       ///< the model level, as text
+  Bytecode,   ///< the same, as MLIR bytecode
+  Kernels,    ///< the kernel level, as text
+  Llvm,       ///< LLVM IR of one target
+  Assembly,   ///< of one target
+  Object,     ///< all targets and the program table, weights beside
+  Library,    ///< static archive with the runtime, weights beside
+  Shared,     ///< shared library
+  Executable,
+};
+
+struct CompileOptions {
+  std::string model, output; ///< an empty output: the model's name with the usual ending
+  EmitKind emit = EmitKind::Executable;
+  std::vector<std::string> targets; ///< empty: the portable set
+  std::string format;               ///< for float weights; empty: keep their own
+  std::string activations = "fast"; ///< f32, bf16, q8, int8, fast
+  std::string kvCache = "f16";      ///< f32, f16, q8_0
+  int64_t context = 0;              ///< 0: the model's own, at most 4096
+  bool weightsBeside = false;
+  bool dryRun = false; ///< plan and report, write nothing
+  bool force = false;  ///< overwrite the output
+  unsigned threads = 0; ///< 0: all cores; the result does not depend on it
+
+  /// Gets the phase and the share of it done; returns false to cancel.
+  std::function<bool(llvm::StringRef phase, double fraction)> progress;
+};
+
+/// Compiles. The report: what `quern compile --json` prints (docs/Runtime.md).
+llvm::Expected<llvm::json::Object> compile(const CompileOptions &options);
+
+} // namespace quern
+
+#endif // QUERN_PIPELINE_COMPILE_H

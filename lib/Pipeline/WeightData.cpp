@@ -1,0 +1,155 @@
+//===- WeightData.cpp - Reads the data behind quern.weight ----------------===//
+//
+// Plain reads at offsets, not a mapping: what was read is not kept in memory.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Pipeline/WeightData.h"
+#include "quern/Format/Encode.h"
+#include "quern/Format/FileType.h"
+#include "quern/Format/Size.h"
+#include "llvm/Support/FileSystem.h"
+#include <numeric>
+#include <unistd.h>
+
+using namespace mlir;
+using namespace quern;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+
+MatrixShape MatrixShape::of(RankedTensorType type) {
+  MatrixShape s;
+  int64_t rank = type.getRank();
+  if (rank > 0)
+    s.cols = type.getDimSize(rank - 1);
+  if (rank > 1)
+    s.rows = type.getDimSize(rank - 2);
+  for (int64_t i = 0; i + 2 < rank; ++i)
+    s.matrices *= type.getDimSize(i);
+  return s;
+}
+
+WeightData::~WeightData() {
+  for (auto &entry : descriptors)
+    ::close(entry.second);
+}
+
+Expected<int> WeightData::open(FileOp file) {
+  std::lock_guard<std::mutex> lock(mutex);
+  StringRef path = file.getPath();
+  if (auto known = descriptors.find(path); known != descriptors.end())
+    return known->second;
+  int fd;
+  if (std::error_code ec = llvm::sys::fs::openFileForRead(path, fd))
+    return createStringError("cannot open '" + path + "': " + ec.message());
+  llvm::sys::fs::file_status status;
+  std::error_code ec = llvm::sys::fs::status(fd, status);
+  if (ec || status.getSize() != uint64_t(file.getSize())) {
+    ::close(fd);
+    return createStringError("'" + path + "' has changed: expected " + Twine(file.getSize()) +
+                             " bytes, found " + Twine(ec ? 0 : status.getSize()));
+  }
+  descriptors[path] = fd;
+  return fd;
+}
+
+Error WeightData::readBytes(WeightOp weight, uint64_t offset, MutableArrayRef<uint8_t> out) {
+  uint64_t begin = 0; // of the component, in the run of all of them
+  for (auto part : weight.getComponents()->getAsRange<ComponentAttr>()) {
+    uint64_t end = begin + part.getSize();
+    if (offset < end && !out.empty()) {
+      auto file = symbols.lookup<FileOp>(part.getFile().getValue());
+      Expected<int> fd = open(file);
+      if (!fd)
+        return fd.takeError();
+      uint64_t count = std::min<uint64_t>(out.size(), end - offset);
+      uint64_t at = part.getOffset() + (offset - begin);
+      for (uint64_t done = 0; done < count;) {
+        ssize_t n = ::pread(*fd, out.data() + done, count - done, off_t(at + done));
+        if (n < 0 && errno == EINTR)
+          continue;
+        if (n <= 0)
+          return createStringError("cannot read '" + file.getPath() + "' at " + Twine(at + done) +
+                                   ": " + (n < 0 ? strerror(errno) : "unexpected end"));
+        done += uint64_t(n);
+      }
+      out = out.drop_front(count);
+      offset += count;
+    }
+    begin = end;
+  }
+  if (!out.empty())
+    return createStringError("weight '" + weight.getSymName() + "': its components end at byte " +
+                             Twine(begin) + ", " + Twine(out.size()) + " more are needed");
+  return Error::success();
+}
+
+Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
+                             format::Components &out) {
+  MatrixShape shape = MatrixShape::of(weight.getTensorType());
+  format::Spec spec = getFormat(weight.getTensorType());
+  auto named = [&](Error e) {
+    return createStringError("weight '" + weight.getSymName() +
+                             "': " + llvm::toString(std::move(e)));
+  };
+  uint64_t rowBytes;
+  const format::FileType *type = nullptr;
+  if (weight.getLayout()->getKind() == LayoutKind::GGUF) {
+    type = format::ggufType(spec);
+    if (!type)
+      return named(createStringError("no GGUF type stores '" + format::print(spec) + "'"));
+    Expected<uint64_t> bytes = type->rowBytes(shape.cols);
+    if (!bytes)
+      return named(bytes.takeError());
+    rowBytes = *bytes;
+  } else {
+    auto components = format::canonicalComponents(spec, shape.rows, shape.cols);
+    if (components.size() != 1 || weight.getLayout()->getKind() != LayoutKind::Canonical)
+      return named(createStringError("cannot read format '" + format::print(spec) +
+                                     "' from this layout"));
+    rowBytes = components[0].bytesPerRow;
+  }
+  std::vector<uint8_t> bytes(uint64_t(rows) * rowBytes);
+  if (Error e = readBytes(weight, uint64_t(matrix * shape.rows + firstRow) * rowBytes, bytes))
+    return e;
+  Error e = type ? type->unpack(bytes, rows, shape.cols, out)
+                 : format::unpackCanonical(spec, {ArrayRef<uint8_t>(bytes)}, firstRow, rows,
+                                           shape.cols, out);
+  if (e)
+    return named(std::move(e));
+  out.firstRow = firstRow;
+  return Error::success();
+}
+
+int64_t WeightData::rowGranule(WeightOp weight) {
+  MatrixShape shape = MatrixShape::of(weight.getTensorType());
+  format::Spec spec = getFormat(weight.getTensorType());
+  int64_t granule = 1;
+  for (auto *levels : {&spec.scale, &spec.offset, &spec.zero})
+    for (const format::Level &level : *levels)
+      granule = level.tile.rows == 0 ? shape.rows : std::lcm(granule, level.tile.rows);
+  return std::min(granule, std::max<int64_t>(shape.rows, 1));
+}
+
+Error WeightData::read(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
+                       format::Components &out) {
+  auto from = weight->getAttrOfType<FlatSymbolRefAttr>(kEncodedFromAttr);
+  if (!from) {
+    if (!weight.getComponents())
+      return createStringError("weight '" + weight.getSymName() + "' has no data");
+    return readStored(weight, matrix, firstRow, rows, out);
+  }
+  auto source = symbols.lookup<WeightOp>(from.getValue());
+  if (!source || !source.getComponents())
+    return createStringError("weight '" + weight.getSymName() + "' is encoded from '" +
+                             from.getValue() + "', which has no data");
+  format::Components stored;
+  if (Error e = readStored(source, matrix, firstRow, rows, stored))
+    return e;
+  std::vector<float> values(size_t(rows) * size_t(stored.cols));
+  if (Error e = format::decode(getFormat(source.getTensorType()), stored, values))
+    return e;
+  return format::encode(getFormat(weight.getTensorType()), values, rows, stored.cols, out,
+                        weight.getSymName(), firstRow);
+}

@@ -1,0 +1,235 @@
+//===- Compile.cpp - quern compile ----------------------------------------===//
+//
+// Options, progress and the report; lib/Pipeline does the work.
+//
+//===----------------------------------------------------------------------===//
+#include "Commands.h"
+#include "quern/Pipeline/Compile.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/Process.h"
+#include <chrono>
+
+using namespace llvm;
+using namespace quern;
+
+static const char *const help =
+    R"(usage: quern compile MODEL [-o OUT] [options]
+
+Compiles a model (a GGUF file or a Hugging Face directory) to a native program that carries
+its weights and tokenizer and needs only libc.
+
+  quern compile model.gguf -o chat && ./chat "Once upon a time"
+  quern compile models/tiny --format q4_0 -o tiny
+
+  -o OUT              the file to write (default: the model's name, here)
+  --format F          encode float weights in this format, by name (q8_0, q4_K, nf4; docs/Formats.md)
+                      or spelled out ("i4, scale f16[1x32]"); default: they keep their own type
+  --target T,...      x86-64-v3, icelake-server, znver4, sapphirerapids, aarch64, native
+                      (default: one program with the first, second and fourth; it chooses at start)
+  --context N         positions a sequence may have (default: the model's, at most 4096)
+  --kv-cache T        f16 (default), f32 or q8_0
+  --activations A     how activations enter products with coded weights: fast (default), f32,
+                      bf16, q8, int8
+  --weights W         embed (default) or beside: in a file OUT.weights
+  --emit KIND         exe (default), shared, lib, obj; asm, llvm (of one target);
+                      kernels, mlir, bytecode (the model before and after lowering)
+  --dry-run           print sizes, memory and plan; write nothing
+  --force             overwrite OUT
+  --threads N         for compiling; the result is the same (default: all cores)
+  --json              the report as JSON
+)";
+
+namespace {
+std::optional<EmitKind> parseEmitKind(StringRef text) {
+  return StringSwitch<std::optional<EmitKind>>(text)
+      .Case("mlir", EmitKind::Mlir)
+      .Case("bytecode", EmitKind::Bytecode)
+      .Case("kernels", EmitKind::Kernels)
+      .Case("llvm", EmitKind::Llvm)
+      .Case("asm", EmitKind::Assembly)
+      .Case("obj", EmitKind::Object)
+      .Case("lib", EmitKind::Library)
+      .Case("shared", EmitKind::Shared)
+      .Case("exe", EmitKind::Executable)
+      .Default(std::nullopt);
+}
+
+/// One line on a terminal: what is being done, and how long it will take.
+class ProgressLine {
+public:
+  bool operator()(StringRef phase, double fraction) {
+    auto now = Clock::now();
+    if (phase != current) {
+      current = phase.str();
+      start = now;
+    } else if (now - shown < std::chrono::milliseconds(100)) {
+      return true;
+    }
+    shown = now;
+    double seconds = std::chrono::duration<double>(now - start).count();
+    errs() << "\r\x1b[K" << current;
+    if (fraction > 0) {
+      errs() << format(" %3.0f %%", fraction * 100);
+      if (seconds > 0.5 && fraction < 1)
+        errs() << format(", %.0f s left", seconds / fraction * (1 - fraction));
+    }
+    any = true;
+    return true;
+  }
+  ~ProgressLine() {
+    if (any)
+      errs() << "\r\x1b[K";
+  }
+
+private:
+  using Clock = std::chrono::steady_clock;
+  std::string current;
+  Clock::time_point start, shown;
+  bool any = false;
+};
+
+int usage(const Twine &message) {
+  errs() << "quern compile: error: " << message << " (quern compile --help explains)\n";
+  return tool::Usage;
+}
+
+void printReport(const json::Object &report) {
+  auto number = [](const json::Object &o, StringRef key) {
+    return double(o.getInteger(key).value_or(0));
+  };
+  auto line = [&](StringRef name) { return left_justify(name, 12); };
+  outs() << line("model") << report.getString("name").value_or("") << " ("
+         << report.getString("architecture").value_or("") << ")\n";
+  if (const json::Object *formats = report.getObject("formats"))
+    for (const auto &[name, value] : *formats) {
+      const json::Object &f = *value.getAsObject();
+      double bytes = number(f, "bytes"), parameters = number(f, "parameters");
+      outs() << line("weights") << left_justify(StringRef(name), 12)
+             << llvm::format("%5.0f tensors %9.2f M parameters %9.2f MiB %6.2f bits each\n",
+                             number(f, "tensors"), parameters / 1e6, bytes / 1048576,
+                             bytes * 8 / parameters);
+    }
+  if (const json::Object *memory = report.getObject("memory"))
+    outs() << line("memory")
+           << llvm::format("%.1f MiB weights (mapped), %.1f MiB scratch, %.1f MiB KV cache (%s) for "
+                           "%.0f tokens\n",
+                           number(*memory, "weights") / 1048576, number(*memory, "scratch") / 1048576,
+                           number(*memory, "cache_per_sequence") / 1048576,
+                           report.getString("kv_cache").value_or("").str().c_str(),
+                           number(report, "context"));
+  if (const json::Array *targets = report.getArray("targets")) {
+    outs() << line("targets");
+    for (size_t i = 0; i < targets->size(); ++i) {
+      const json::Object &t = *(*targets)[i].getAsObject();
+      outs() << (i ? ", " : "") << t.getString("name").value_or("") << " ("
+             << t.getInteger("kernels").value_or(0) << " kernels)";
+    }
+    outs() << "\n";
+  }
+  StringRef output = report.getString("output").value_or("");
+  if (report.getBoolean("dry_run").value_or(false))
+    outs() << line("output") << output << " (not written: --dry-run)\n";
+  else if (report.get("bytes"))
+    outs() << line("output") << output
+           << llvm::format(", %.2f MiB\n", number(report, "bytes") / 1048576);
+  else
+    outs() << line("output") << output << "\n";
+}
+} // namespace
+
+namespace quern::tool {
+
+int compileModel(int argc, char **argv) {
+  CompileOptions options;
+  bool json = false;
+  for (int i = 1; i < argc; ++i) {
+    StringRef arg = argv[i], value;
+    bool attached = false;
+    if (arg.starts_with("--") && arg.contains('=')) {
+      std::tie(arg, value) = arg.split('=');
+      attached = true;
+    }
+    if (arg == "--help" || arg == "-h") {
+      outs() << help;
+      return Success;
+    }
+    bool *flag = StringSwitch<bool *>(arg)
+                     .Case("--dry-run", &options.dryRun)
+                     .Case("--force", &options.force)
+                     .Case("--json", &json)
+                     .Default(nullptr);
+    if (flag) {
+      if (attached)
+        return usage("'" + arg + "' takes no value");
+      *flag = true;
+      continue;
+    }
+    if (!arg.starts_with("-")) {
+      if (!options.model.empty())
+        return usage("more than one model: '" + options.model + "' and '" + arg + "'");
+      options.model = arg.str();
+      continue;
+    }
+    static const char *const valued[] = {"-o",           "--format",      "--target",
+                                         "--context",    "--kv-cache",    "--weights",
+                                         "--activations", "--emit",       "--threads"};
+    if (!is_contained(valued, arg))
+      return usage("unknown option '" + arg + "'");
+    if (!attached) {
+      if (i + 1 >= argc)
+        return usage("'" + arg + "' needs a value");
+      value = argv[++i];
+    }
+    if (value.empty())
+      return usage("'" + arg + "' needs a value that is not empty");
+    if (arg == "-o")
+      options.output = value.str();
+    else if (arg == "--format")
+      options.format = value.str();
+    else if (arg == "--kv-cache")
+      options.kvCache = value.str();
+    else if (arg == "--activations")
+      options.activations = value.str();
+    else if (arg == "--target") {
+      SmallVector<StringRef> names;
+      value.split(names, ',', -1, /*KeepEmpty=*/false);
+      for (StringRef name : names)
+        options.targets.push_back(name.trim().str());
+    } else if (arg == "--context") {
+      if (value.getAsInteger(10, options.context) || options.context < 1)
+        return usage("'--context' needs a positive number, not '" + value + "'");
+    } else if (arg == "--threads") {
+      if (value.getAsInteger(10, options.threads) || options.threads < 1)
+        return usage("'--threads' needs a positive number, not '" + value + "'");
+    } else if (arg == "--weights") {
+      if (value != "embed" && value != "beside")
+        return usage("'--weights' is 'embed' or 'beside', not '" + value + "'");
+      options.weightsBeside = value == "beside";
+    } else if (std::optional<EmitKind> kind = parseEmitKind(value)) {
+      options.emit = *kind;
+    } else {
+      return usage("'--emit' knows exe, shared, lib, obj, asm, llvm, kernels, mlir and bytecode, "
+                   "not '" + value + "'");
+    }
+  }
+  if (options.model.empty())
+    return usage("no model given");
+
+  Expected<json::Object> report = [&]() -> Expected<json::Object> {
+    ProgressLine line;
+    if (sys::Process::StandardErrIsDisplayed())
+      options.progress = [&](StringRef phase, double fraction) { return line(phase, fraction); };
+    return compile(options);
+  }();
+  if (!report)
+    return fail(report.takeError());
+  if (json)
+    outs() << json::Value(std::move(*report)) << "\n";
+  else
+    printReport(*report);
+  return Success;
+}
+
+} // namespace quern::tool
