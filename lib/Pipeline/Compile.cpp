@@ -15,6 +15,8 @@
 #include "quern/Pipeline/EncodeWeights.h"
 #include "quern/Pipeline/Register.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
+#include "mlir/IR/Verifier.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
@@ -163,7 +165,7 @@ Error Compilation::checkOptions() {
     auto known = target::knownTargets();
     return llvm::find_if(known, [&](auto &k) { return k.name == t.name; }) - known.begin();
   };
-  llvm::stable_sort(targets, [&](auto &a, auto &b) { return rank(a) > rank(b); });
+  llvm::sort(targets, [&](auto &a, auto &b) { return rank(a) > rank(b); });
   targets.erase(std::unique(targets.begin(), targets.end(),
                             [](auto &a, auto &b) { return a.name == b.name; }),
                 targets.end());
@@ -199,7 +201,7 @@ Error Compilation::buildModel() {
   if (format)
     if (Error e = encodeWeights(*owned->module, *format, build.activations))
       return e;
-  if (failed(verify(*owned->module)))
+  if (failed(mlir::verify(*owned->module)))
     return createStringError(options.model + ": " + owned->diagnostics);
   llvm::raw_string_ostream os(bytecode);
   if (failed(writeBytecodeToFile(*owned->module, os)))
@@ -295,7 +297,7 @@ Error Compilation::writeProgram() {
   for (const target::TargetInfo &t : targets)
     table.targets.push_back({t.name, t.features, emit::forwardSymbol(t.name)});
   for (const PackedWeight &w : plan.weights)
-    table.weights.push_back({w.weight.getSymName().str(), w.offset, w.size});
+    table.weights.push_back({WeightOp(w.weight).getSymName().str(), w.offset, w.size});
   table.vocabSize = int32_t(config.vocab);
   table.width = int32_t(config.width);
   table.context = int32_t(build.context);
@@ -466,7 +468,7 @@ json::Array Compilation::tensorTable() {
 Expected<std::string> Compilation::metadata() {
   uint64_t decodeBytes = plan.bytes;
   // A gather reads one row; only products read all of a matrix.
-  llvm::StringSet<> multiplied;
+  ::llvm::StringSet<> multiplied;
   owned->module->walk([&](WeightedOpInterface op) {
     if (auto use = op.getWeightOperand().get().getDefiningOp<UseOp>())
       multiplied.insert(use.getWeight());

@@ -66,13 +66,13 @@ Expected<PackPlan> quern::planWeights(ModuleOp module, ArrayRef<WeightSlot> slot
 
 namespace {
 /// Rows [first, first + rows) of one matrix of one weight.
-struct Block {
+struct RowBlock {
   const PackedWeight *weight;
   int64_t matrix, first, rows;
 };
 } // namespace
 
-static Error packBlock(const Block &block, WeightData &data, std::vector<uint8_t> &out) {
+static Error packBlock(const RowBlock &block, WeightData &data, std::vector<uint8_t> &out) {
   const PackedWeight &w = *block.weight;
   auto op = w.weight;
   format::Components rows;
@@ -114,7 +114,7 @@ static Error packBlock(const Block &block, WeightData &data, std::vector<uint8_t
 
 Error quern::packWeights(const PackPlan &plan, WeightData &data, emit::PayloadWriter &writer,
                          unsigned threads, llvm::function_ref<bool(double)> progress) {
-  std::vector<Block> blocks;
+  std::vector<RowBlock> blocks;
   for (const PackedWeight &w : plan.weights) {
     int64_t granule = std::lcm(WeightData::rowGranule(w.weight),
                                w.panels ? format::PackedLayout::panelRows : int64_t(1));
@@ -139,7 +139,7 @@ Error quern::packWeights(const PackPlan &plan, WeightData &data, emit::PayloadWr
     for (size_t i = 0; i < count; ++i) {
       if (!failures[i].empty())
         return createStringError(failures[i]);
-      const Block &block = blocks[begin + i];
+      const RowBlock &block = blocks[begin + i];
       if (block.matrix == 0 && block.first == 0)
         writer.padTo(block.weight->offset);
       writer.write(packed[i]);

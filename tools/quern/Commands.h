@@ -19,6 +19,7 @@ inline int fail(llvm::Error error) {
 // argv[0] is the name of the subcommand.
 int convert(int argc, char **argv);
 int inspect(int argc, char **argv);
+int compileModel(int argc, char **argv);
 int tokenize(int argc, char **argv);
 int interpret(int argc, char **argv);
 

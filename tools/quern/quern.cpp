@@ -15,6 +15,7 @@ struct Command {
 };
 // Sorted as a new user meets them.
 const Command commands[] = {
+    {"compile", "compiles a model to a program", quern::tool::compileModel},
     {"inspect", "list the tensors, formats, bytes and metadata of a model", quern::tool::inspect},
     {"convert", "go between GGUF and Hugging Face models, and between formats", quern::tool::convert},
     {"tokenize", "print the token ids of a text", quern::tool::tokenize},
