@@ -127,8 +127,9 @@ Error Compilation::checkOptions() {
                                ? ".exe"
                                : extension(options.emit).str());
   }
-  if (Error e = parseEnum("KV cache type", options.kvCache, build.cache))
-    return e;
+  if (!options.kvCache.empty())
+    if (Error e = parseEnum("KV cache type", options.kvCache, build.cache))
+      return e;
   if (Error e = parseEnum("activation format", options.activations, build.activations))
     return e;
   if (options.context < 0)
@@ -188,6 +189,13 @@ Error Compilation::buildModel() {
     return createStringError(options.model + ": --context " + Twine(options.context) +
                              " is beyond the " + Twine(config.context) +
                              " positions the model was made for");
+  // Who compiles to f32 wants the model's own results; a narrower cache would change them.
+  auto isMatrixOfF32 = [&](const import::TensorInfo &t) {
+    bool coded = format && t.spec.isPlain();
+    return t.shape.size() < 2 || (coded ? *format : t.spec).isPlain(format::FloatKind::F32);
+  };
+  if (options.kvCache.empty() && llvm::all_of(model.tensors, isMatrixOfF32))
+    build.cache = CacheElement::F32;
   build.context = options.context ? options.context : std::min(config.context, defaultContext);
 
   Expected<std::unique_ptr<OwnedModule>> empty = parseModule("module {}");
@@ -484,7 +492,7 @@ Expected<std::string> Compilation::metadata() {
   json::Object object{{"name", config.name},
                       {"architecture", config.architecture},
                       {"context", build.context},
-                      {"kv_cache", options.kvCache},
+                      {"kv_cache", stringifyCacheElement(build.cache)},
                       {"activations", options.activations},
                       {"decode_bytes", int64_t(decodeBytes)},
                       {"tensors", tensorTable()}};
@@ -524,7 +532,7 @@ json::Object Compilation::report() {
                    {"architecture", config.architecture},
                    {"output", output},
                    {"context", build.context},
-                   {"kv_cache", options.kvCache},
+                   {"kv_cache", stringifyCacheElement(build.cache)},
                    {"activations", options.activations},
                    {"max_tokens", facts[0].maxTokens},
                    {"targets", std::move(targetNames)},

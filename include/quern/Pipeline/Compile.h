@@ -32,7 +32,7 @@ struct CompileOptions {
   std::vector<std::string> targets; ///< empty: the portable set
   std::string format;               ///< for float weights; empty: keep their own
   std::string activations = "fast"; ///< f32, bf16, q8, int8, fast
-  std::string kvCache = "f16";      ///< f32, f16, q8_0
+  std::string kvCache;              ///< f32, f16, q8_0; empty: f32 for a model of f32, else f16
   int64_t context = 0;              ///< 0: the model's own, at most 4096
   bool weightsBeside = false;
   bool dryRun = false; ///< plan and report, write nothing
