@@ -11,6 +11,7 @@
 #include "quern/Emit/ObjectFile.h"
 #include "quern/Emit/ProgramTable.h"
 #include "quern/Format/Known.h"
+#include "quern/Import/ChatTemplate.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Pipeline/EncodeWeights.h"
 #include "quern/Pipeline/Register.h"
@@ -382,6 +383,8 @@ Error Compilation::writePayload(StringRef image) {
   auto writeRest = [&](emit::PayloadWriter &writer) {
     writer.begin(runtime::TokenizerSection);
     writer.write(blob);
+    writer.begin(runtime::ChatSection);
+    writer.write(import::readChatFormat(model).serialize());
     writer.begin(runtime::MetadataSection);
     writer.write(*text);
     return writer.finish();

@@ -11,51 +11,54 @@
 
 namespace quern::runtime::cli {
 
-std::string StopText::push(const std::string &text) {
-  pending += text;
-  for (const std::string &stop : stops)
-    if (size_t at = pending.find(stop); at != std::string::npos)
-      pending.resize(at), found = true;
-  if (found) {
-    std::string out;
-    out.swap(pending);
-    return out;
-  }
-  // Hold back the longest end that may be the beginning of a stop text.
-  size_t hold = 0;
-  for (const std::string &stop : stops)
-    for (size_t n = std::min(stop.size() - 1, pending.size()); n > hold; --n)
-      if (pending.compare(pending.size() - n, n, stop, 0, n) == 0)
-        hold = n;
-  std::string out = pending.substr(0, pending.size() - hold);
-  pending.erase(0, out.size());
-  return out;
+static SamplerOptions samplerOptions(const Options &o) {
+  SamplerOptions s;
+  s.temperature = float(o.temperature);
+  s.topK = int32_t(o.topK);
+  s.topP = float(o.topP);
+  s.minP = float(o.minP);
+  s.repeatPenalty = float(o.repeatPenalty);
+  s.seed = o.seed;
+  return s;
 }
 
-std::string StopText::flush() {
-  std::string out;
-  out.swap(pending);
-  return out;
+Generator::Generator(Model &model, const Options &options)
+    : model(model), options(options), sampler(samplerOptions(options)) {}
+
+Status Generator::start() {
+  if (std::string problem = samplerOptions(options).check(); !problem.empty())
+    return Status::error(QUERN_ERROR_ARGUMENT, problem);
+  return model.engine->newSequence(sequence);
 }
 
-Generator::Generator(Model &model, const Options &options) : model(model), options(options) {}
-
-Status Generator::start() { return model.engine->newSequence(sequence); }
-
-int32_t Generator::choose(const float *row) {
-  return int32_t(std::max_element(row, row + model.engine->program().vocab_size) - row);
+/// Feeds what the sequence does not hold yet and chooses the token that follows.
+Status Generator::next(int32_t &token) {
+  Engine &engine = *model.engine;
+  auto unfed = std::span<const int32_t>(history).subspan(size_t(engine.length(sequence)));
+  Status s = engine.prefill(sequence, unfed, unfed.size() - 1, [&](size_t, const float *row) {
+    token = sampler.sample({row, size_t(engine.program().vocab_size)}, history);
+  });
+  if (s.ok() && token < 0)
+    return Status::error(QUERN_ERROR_ARGUMENT, "the model's predictions are not finite numbers");
+  return s;
 }
 
-Status Generator::run(std::span<const int32_t> input, bool show, Result &result) {
+Status Generator::run(std::span<const int32_t> all, bool show, Result &result) {
   Engine &engine = *model.engine;
   int32_t context = engine.program().context;
-  history.insert(history.end(), input.begin(), input.end());
+  // Keep the part of the cache that still applies; at least one token must be fed.
+  size_t held = size_t(engine.length(sequence)), same = 0;
+  while (same < held && same + 1 < all.size() && history[same] == all[same])
+    ++same;
+  if (Status s = engine.rollback(sequence, int32_t(same)); s.failed())
+    return s;
+  history.assign(all.begin(), all.end());
   if (options.count > 0 && int64_t(history.size()) + options.count - 1 > context)
     return Status::error(QUERN_ERROR_CONTEXT,
                          "context overflow: " + std::to_string(history.size()) +
                              " tokens of text and -n " + std::to_string(options.count) +
                              " do not fit the context of " + std::to_string(context));
-  StopText stop(options.stops);
+  StopMatcher stop(options.stops);
   std::unique_ptr<StreamDecoder> decoder;
   if (model.tokenizer)
     decoder = std::make_unique<StreamDecoder>(*model.tokenizer, /*atStart=*/false);
@@ -68,28 +71,23 @@ Status Generator::run(std::span<const int32_t> input, bool show, Result &result)
   };
 
   while (options.count < 0 || int64_t(result.tokens.size()) < options.count) {
-    // Feed what the sequence does not hold yet: the input, later the token just made.
-    size_t held = size_t(engine.length(sequence));
-    if (held + 1 > size_t(context) && !result.tokens.empty()) {
+    if (engine.length(sequence) >= context && !result.tokens.empty()) {
       result.full = true;
       break;
     }
-    int32_t next = -1;
-    std::span<const int32_t> unfed = std::span<const int32_t>(history).subspan(held);
-    Status s = engine.prefill(sequence, unfed, unfed.size() - 1,
-                              [&](size_t, const float *row) { next = choose(row); });
-    if (s.failed())
+    int32_t token = -1;
+    if (Status s = next(token); s.failed())
       return s;
-    if (model.tokenizer && model.tokenizer->isEnd(next)) {
-      result.end = next;
+    if (model.tokenizer && model.tokenizer->isEnd(token)) {
+      result.end = token;
       break;
     }
     if (!decoder && show) // no tokenizer: ids are all there is to show
-      std::printf("%s%d", result.tokens.empty() ? "" : ",", next);
-    result.tokens.push_back(next);
-    history.push_back(next);
+      std::printf("%s%d", result.tokens.empty() ? "" : ",", token);
+    result.tokens.push_back(token);
+    history.push_back(token);
     if (decoder)
-      emit(stop.push(decoder->push(next)));
+      emit(stop.push(decoder->push(token)));
     if (stop.stopped()) {
       result.stopped = true;
       break;
@@ -98,10 +96,24 @@ Status Generator::run(std::span<const int32_t> input, bool show, Result &result)
   if (!result.stopped) {
     if (decoder)
       emit(stop.push(decoder->flush()));
-    if (!stop.stopped())
-      emit(stop.flush());
+    emit(stop.flush());
   }
   return {};
+}
+
+static Json idArray(std::span<const int32_t> ids) {
+  Json out = Json::array();
+  for (int32_t id : ids)
+    out.push(id);
+  return out;
+}
+
+Json Result::report(std::span<const int32_t> prompt) const {
+  return Json::object()
+      .set("prompt_tokens", idArray(prompt))
+      .set("tokens", idArray(tokens))
+      .set("text", text)
+      .set("stopped_by", end >= 0 ? "end" : full ? "context" : stopped ? "stop" : "count");
 }
 
 static Status writeRows(Model &model, const std::vector<int32_t> &ids, const std::string &path) {
@@ -126,13 +138,6 @@ static Status writeRows(Model &model, const std::vector<int32_t> &ids, const std
   return s;
 }
 
-static Json idArray(const std::vector<int32_t> &ids) {
-  Json out = Json::array();
-  for (int32_t id : ids)
-    out.push(id);
-  return out;
-}
-
 Status generate(Model &model, const Options &options) {
   std::vector<int32_t> prompt;
   if (Status s = promptTokens(model, options, prompt); s.failed())
@@ -144,20 +149,10 @@ Status generate(Model &model, const Options &options) {
   if (Status s = generator.start(); s.failed())
     return s;
   Result result;
-  bool show = !options.json;
-  if (Status s = generator.run(prompt, show, result); s.failed())
+  if (Status s = generator.run(prompt, !options.json, result); s.failed())
     return s;
   if (options.json)
-    std::printf("%s\n", Json::object()
-                            .set("prompt_tokens", idArray(prompt))
-                            .set("tokens", idArray(result.tokens))
-                            .set("text", result.text)
-                            .set("stopped_by", result.end >= 0  ? "end"
-                                               : result.full    ? "context"
-                                               : result.stopped ? "stop"
-                                                                : "count")
-                            .print()
-                            .c_str());
+    std::printf("%s\n", result.report(prompt).print().c_str());
   else if (options.count != 0)
     std::printf("\n");
   if (result.full)

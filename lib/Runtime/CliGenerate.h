@@ -7,24 +7,11 @@
 #define QUERN_LIB_RUNTIME_CLIGENERATE_H
 
 #include "Cli.h"
+#include "quern/Runtime/Sampler.h"
 #include <memory>
 #include <span>
 
 namespace quern::runtime::cli {
-
-/// Passes text on until one of the stop texts appears; holds back what may become one.
-class StopText {
-public:
-  explicit StopText(const std::vector<std::string> &stops) : stops(stops) {}
-  std::string push(const std::string &text);
-  std::string flush();
-  bool stopped() const { return found; }
-
-private:
-  const std::vector<std::string> &stops;
-  std::string pending;
-  bool found = false;
-};
 
 struct Result {
   std::vector<int32_t> tokens;
@@ -32,23 +19,26 @@ struct Result {
   int32_t end = -1;     ///< the token that ended it, not among `tokens`
   bool full = false;    ///< the context was
   bool stopped = false; ///< by a --stop text
+
+  /// As --json prints it; `prompt`: what it continues.
+  Json report(std::span<const int32_t> prompt) const;
 };
 
 class Generator {
 public:
   Generator(Model &model, const Options &options);
   Status start();
-  /// Appends `input` to the text and continues it. `show`: prints as it goes.
-  Status run(std::span<const int32_t> input, bool show, Result &result);
-  /// All tokens so far; the last one may not have been fed to the model yet.
-  const std::vector<int32_t> &tokens() const { return history; }
+  /// Continues the text `all`, of which what earlier calls left in the cache is not computed again.
+  /// `show`: prints as it goes.
+  Status run(std::span<const int32_t> all, bool show, Result &result);
 
 private:
-  int32_t choose(const float *row);
+  Status next(int32_t &token);
   Model &model;
   const Options &options;
+  Sampler sampler;
   int32_t sequence = -1;
-  std::vector<int32_t> history;
+  std::vector<int32_t> history; ///< the text; the sequence may hold less of it
 };
 
 } // namespace quern::runtime::cli
