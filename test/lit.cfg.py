@@ -1,4 +1,5 @@
 # lit configuration: .mlir and .test files anywhere under test/, except Unit (see Unit/lit.cfg.py).
+import glob
 import os
 import lit.formats
 
@@ -12,7 +13,10 @@ config.test_exec_root = os.path.join(config.quern_build, "test")
 # Everything a test may name. Files used by tests lie in Inputs folders beside them.
 config.environment["PATH"] = os.pathsep.join(
     [os.path.join(config.quern_build, "bin"), config.llvm_tools, os.environ["PATH"]])
-config.environment["PYTHONPATH"] = os.path.join(config.quern_source, "test")
+config.environment["PYTHONPATH"] = os.pathsep.join(
+    [os.path.join(config.quern_build, "python"), os.path.join(config.quern_source, "test")])
+if glob.glob(os.path.join(config.quern_build, "python", "quern", "_quern*.so")) and not config.sanitize:
+    config.available_features.add("python-package")
 config.substitutions.append(("%python", config.python))
 config.substitutions.append(("%source", config.quern_source))
 config.substitutions.append(("%models", os.path.join(config.quern_source, "models")))

@@ -17,19 +17,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef QUERN_API
 #define QUERN_API __attribute__((visibility("default")))
+#endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef enum QuernStatus {
-  QUERN_OK = 0,
-  QUERN_FAILED = 1,    /* the diagnostic callback received the reason */
-  QUERN_CANCELLED = 2, /* the progress callback asked to stop; nothing was written */
+  QUERN_STATUS_OK = 0,
+  QUERN_STATUS_FAILED = 1,    /* the diagnostic callback received the reason */
+  QUERN_STATUS_CANCELLED = 2, /* the progress callback asked to stop; nothing was written */
 } QuernStatus;
 
-typedef enum QuernSeverity { QUERN_ERROR, QUERN_WARNING, QUERN_REMARK } QuernSeverity;
+typedef enum QuernSeverity { QUERN_SEVERITY_ERROR, QUERN_SEVERITY_WARNING, QUERN_SEVERITY_REMARK } QuernSeverity;
 
 /* How a call talks to its caller. The struct and any function in it may be null. */
 typedef struct QuernCallbacks {

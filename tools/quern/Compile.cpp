@@ -42,20 +42,6 @@ its weights and tokenizer and needs only libc.
 )";
 
 namespace {
-std::optional<EmitKind> parseEmitKind(StringRef text) {
-  return StringSwitch<std::optional<EmitKind>>(text)
-      .Case("mlir", EmitKind::Mlir)
-      .Case("bytecode", EmitKind::Bytecode)
-      .Case("kernels", EmitKind::Kernels)
-      .Case("llvm", EmitKind::Llvm)
-      .Case("asm", EmitKind::Assembly)
-      .Case("obj", EmitKind::Object)
-      .Case("lib", EmitKind::Library)
-      .Case("shared", EmitKind::Shared)
-      .Case("exe", EmitKind::Executable)
-      .Default(std::nullopt);
-}
-
 /// One line on a terminal: what is being done, and how long it will take.
 class ProgressLine {
 public:
@@ -207,11 +193,10 @@ int compileModel(int argc, char **argv) {
       if (value != "embed" && value != "beside")
         return usage("'--weights' is 'embed' or 'beside', not '" + value + "'");
       options.weightsBeside = value == "beside";
-    } else if (std::optional<EmitKind> kind = parseEmitKind(value)) {
+    } else if (Expected<EmitKind> kind = parseEmitKind(value)) {
       options.emit = *kind;
     } else {
-      return usage("'--emit' knows exe, shared, lib, obj, asm, llvm, kernels, mlir and bytecode, "
-                   "not '" + value + "'");
+      return usage("'--emit': " + toString(kind.takeError()));
     }
   }
   if (options.model.empty())

@@ -26,6 +26,9 @@ enum class EmitKind {
   Executable,
 };
 
+/// `exe`, `shared`, ...; the error lists all names.
+llvm::Expected<EmitKind> parseEmitKind(llvm::StringRef name);
+
 struct CompileOptions {
   std::string model, output; ///< an empty output: the model's name with the usual ending
   EmitKind emit = EmitKind::Executable;
