@@ -25,7 +25,7 @@ namespace quern::emit {
 static const char *const needed[] = {"Scrt1.o",         "crti.o",        "crtbeginS.o", "crtendS.o",
                                      "crtn.o",          "libquern_rt.a", "libstdc++.a", "libgcc.a",
                                      "libgcc_eh.a",     "libpcre2-8.a",  "libc.so.6",   "libm.so.6",
-                                     "libc_nonshared.a"};
+                                     "libc_nonshared.a", "exports.map"};
 
 Expected<std::string> linkDirectory() {
   if (auto chosen = sys::Process::GetEnv("QUERN_LINK_DIR"))
@@ -89,7 +89,7 @@ Error link(ImageKind kind, ArrayRef<std::string> objects, StringRef output) {
     args.push_back(a);
   if (shared) {
     args.insert(args.end(), {"-shared", "-soname", sys::path::filename(output).str(),
-                             "--exclude-libs", "libstdc++.a:libgcc.a:libgcc_eh.a:libpcre2-8.a"});
+                             "--version-script=" + file("exports.map")});
     // Nothing refers to the C API yet: pull its object out of the archive.
     args.insert(args.end(), {"-u", "quern_load"});
   } else {
