@@ -71,12 +71,43 @@ private:
   StringRef text, path;
 };
 
+/// Writes pairs of escaped surrogates out as UTF-8: llvm::json reads those beyond U+1FFFF wrongly
+/// (it joins the halves with a bitwise or).
+std::string writeOutSurrogates(StringRef text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    if (text[i] != '\\' || i + 1 >= text.size()) {
+      out += text[i++];
+      continue;
+    }
+    unsigned high = 0, low = 0;
+    StringRef rest = text.substr(i, 12);
+    if (rest.size() == 12 && rest[1] == 'u' && rest.substr(6, 2) == "\\u" &&
+        !rest.substr(2, 4).getAsInteger(16, high) && !rest.substr(8, 4).getAsInteger(16, low) &&
+        high >= 0xD800 && high < 0xDC00 && low >= 0xDC00 && low < 0xE000) {
+      unsigned c = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+      for (unsigned byte :
+           {0xF0 | c >> 18, 0x80 | (c >> 12 & 0x3F), 0x80 | (c >> 6 & 0x3F), 0x80 | (c & 0x3F)})
+        out += static_cast<char>(byte);
+      i += 12;
+      continue;
+    }
+    out += text[i++];
+    out += text[i++];
+  }
+  return out;
+}
+
 } // namespace
 
 Expected<json::Value> parseJson(StringRef text, StringRef path) {
   text.consume_front("\xEF\xBB\xBF"); // a byte order mark, as some editors leave
   if (Error e = Scanner(text, path).run())
     return std::move(e);
+  std::string mended;
+  if (text.contains("\\ud") || text.contains("\\uD"))
+    text = mended = writeOutSurrogates(text);
   Expected<json::Value> value = json::parse(text);
   if (!value)
     return fileError(path, "JSON: " + toString(value.takeError()));

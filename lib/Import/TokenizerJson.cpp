@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "TokenizerJson.h"
+#include "quern/Import/Parsers.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
 #include "llvm/ADT/StringExtras.h"
@@ -334,10 +335,7 @@ Expected<json::Value> parseFile(const Twine &path) {
   ErrorOr<std::unique_ptr<MemoryBuffer>> buffer = MemoryBuffer::getFile(path);
   if (!buffer)
     return createStringError(path.str() + ": " + buffer.getError().message());
-  Expected<json::Value> value = json::parse((*buffer)->getBuffer());
-  if (!value)
-    return createStringError(path.str() + ": " + toString(value.takeError()));
-  return value;
+  return parseJson((*buffer)->getBuffer(), path.str());
 }
 } // namespace
 

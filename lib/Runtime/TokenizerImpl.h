@@ -73,6 +73,7 @@ struct Tokenizer::Impl {
     bool invert;
     std::string_view a, b;
     Pattern pattern;
+    bool digits = false, digitRuns = false; ///< the expression is \p{N} or \p{N}+
   };
   std::vector<Step> normalizer, preTokenizer;
   bool mapped = false; ///< pieces reach the model in GPT-2's printable characters

@@ -130,6 +130,8 @@ std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
       if (!step.pattern.compile(step.a, error))
         return error;
     }
+    step.digits = step.kind == TokenizerStep::Split && step.a == "\\p{N}";
+    step.digitRuns = step.kind == TokenizerStep::Split && step.a == "\\p{N}+";
     mapped |= step.kind == TokenizerStep::ByteMap;
     list.push_back(std::move(step));
   }

@@ -57,6 +57,31 @@ bool forEachMatch(const Pattern *pattern, std::string_view literal, std::string_
   return true;
 }
 
+/// The same for \p{N} and \p{N}+, which many tokenizers have as a step of their own: ASCII needs no
+/// expression.
+template <typename F>
+bool forEachNumber(const Pattern &pattern, bool runs, std::string_view text, EncodeState &state,
+                   const F &match) {
+  size_t run = std::string_view::npos; // where the current run began
+  for (size_t at = 0; at <= text.size();) {
+    size_t next = at < text.size() ? nextCharacter(text, at) : at + 1, begin, end;
+    bool number = at < text.size() && text[at] >= '0' && text[at] <= '9';
+    if (next - at > 1)
+      number =
+          state.matcher.find(pattern, text.substr(at, next - at), 0, begin, end) == Matcher::Found;
+    if (number && !runs)
+      match(at, next);
+    else if (number && run == std::string_view::npos)
+      run = at;
+    else if (!number && run != std::string_view::npos) {
+      match(run, at);
+      run = std::string_view::npos;
+    }
+    at = next;
+  }
+  return true;
+}
+
 bool isRegex(TokenizerStep::Kind kind) {
   return kind == TokenizerStep::Split || kind == TokenizerStep::ReplaceRegex;
 }
@@ -130,9 +155,8 @@ std::string Tokenizer::Impl::normalize(std::string_view input, bool continued,
 
 namespace {
 /// Puts the parts of one piece, as the behaviour says, at the end of `out`.
-bool split(const Pattern *pattern, std::string_view literal, TokenizerStep::Behavior behavior,
-           bool invert, std::string_view text, Piece piece, std::vector<Piece> &out,
-           EncodeState &state) {
+bool split(const Tokenizer::Impl::Step &step, std::string_view text, Piece piece,
+           std::vector<Piece> &out, EncodeState &state) {
   std::string_view all = text.substr(piece.begin, piece.end - piece.begin);
   if (all.empty())
     return true;
@@ -142,8 +166,8 @@ bool split(const Pattern *pattern, std::string_view literal, TokenizerStep::Beha
     if (begin == end)
       return;
     Piece p{piece.begin + begin, piece.begin + end};
-    isMatch ^= invert;
-    switch (behavior) {
+    isMatch ^= step.invert;
+    switch (step.behavior) {
     case TokenizerStep::Removed:
       if (!isMatch)
         out.push_back(p);
@@ -174,11 +198,15 @@ bool split(const Pattern *pattern, std::string_view literal, TokenizerStep::Beha
     previousMatch = isMatch;
     any = true;
   };
-  bool ok = forEachMatch(pattern, literal, all, state, [&](size_t begin, size_t end) {
+  auto match = [&](size_t begin, size_t end) {
     add(last, begin, false);
     add(begin, end, true);
     last = end;
-  });
+  };
+  bool ok =
+      step.digits || step.digitRuns
+          ? forEachNumber(step.pattern, step.digitRuns, all, state, match)
+          : forEachMatch(isRegex(step.kind) ? &step.pattern : nullptr, step.a, all, state, match);
   add(last, all.size(), false);
   return ok;
 }
@@ -213,8 +241,7 @@ void Tokenizer::Impl::tokenizeText(std::string_view input, bool first, bool cont
     case TokenizerStep::SplitLiteral:
       next.clear();
       for (Piece p : pieces)
-        if (!split(isRegex(step.kind) ? &step.pattern : nullptr, step.a, step.behavior, step.invert,
-                   text, p, next, state))
+        if (!split(step, text, p, next, state))
           return;
       pieces.swap(next);
       break;

@@ -91,10 +91,6 @@ void composeAll(std::vector<uint32_t> &points) {
   points.resize(kept);
 }
 
-bool isAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<uint8_t>(c) < 0x80; });
-}
 } // namespace
 
 size_t validPrefix(std::string_view text) {
@@ -118,9 +114,9 @@ bool isWhiteSpace(uint32_t c) {
          c == 0x3000;
 }
 
-std::string normalize(std::string_view text, Form form) {
-  if (isAscii(text))
-    return std::string(text);
+namespace {
+/// Normalizes a stretch and puts it at the end of `out`.
+void normalizeStretch(std::string_view text, Form form, std::string &out) {
   bool compatible = form == Form::NFKC || form == Form::NFKD;
   std::vector<uint32_t> points;
   points.reserve(text.size());
@@ -149,10 +145,29 @@ std::string normalize(std::string_view text, Form form) {
   }
   if (form == Form::NFC || form == Form::NFKC)
     composeAll(points);
-  std::string out;
-  out.reserve(text.size());
   for (uint32_t c : points)
     appendCharacter(out, c);
+}
+} // namespace
+
+std::string normalize(std::string_view text, Form form) {
+  // ASCII stays as it is, and nothing joins an ASCII character with what lies before it: only the
+  // stretches in between need work, each with the one character in front that marks may join.
+  std::string out;
+  out.reserve(text.size());
+  auto ascii = [&](size_t i) { return static_cast<uint8_t>(text[i]) < 0x80; };
+  for (size_t at = 0; at < text.size();) {
+    size_t end = at;
+    while (end < text.size() && ascii(end))
+      ++end;
+    size_t begin = end < text.size() && end > at ? end - 1 : end;
+    out.append(text, at, begin - at);
+    while (end < text.size() && !ascii(end))
+      ++end;
+    if (begin < end)
+      normalizeStretch(text.substr(begin, end - begin), form, out);
+    at = end;
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include "Commands.h"
 #include "quern/Import/ChatTemplate.h"
 #include "quern/Import/ModelFile.h"
+#include "quern/Import/Parsers.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
 #include "llvm/Support/JSON.h"
@@ -31,7 +32,7 @@ const char help[] =
 Error renderChat(StringRef line, const quern::runtime::ChatFormat &format,
                  const quern::runtime::Tokenizer &tokenizer) {
   using namespace quern::runtime;
-  Expected<json::Value> input = json::parse(line);
+  Expected<json::Value> input = quern::import::parseJson(line, "input");
   if (!input)
     return input.takeError();
   const json::Object *object = input->getAsObject();
@@ -174,7 +175,7 @@ int quern::tool::tokenize(int argc, char **argv) {
     return Success;
   }
   for (size_t i = 0; i < all.size(); ++i) {
-    Expected<json::Value> line = json::parse(all[i]);
+    Expected<json::Value> line = import::parseJson(all[i], "input");
     if (!line || !line->getAsString()) {
       if (!line)
         consumeError(line.takeError());
