@@ -32,6 +32,8 @@ static llvm::cl::opt<bool> check("verify", llvm::cl::desc("compare with the refe
 static llvm::cl::opt<std::string> activation("activations", llvm::cl::init("q8"),
                                              llvm::cl::desc("f32, bf16, q8 or int8"));
 
+static llvm::cl::opt<int> prefetch("prefetch", llvm::cl::init(-1),
+                                   llvm::cl::desc("bytes ahead, instead of the target's"));
 static llvm::cl::opt<bool> assembly("assembly", llvm::cl::desc("print the code and stop"));
 static llvm::cl::opt<std::string> targetName("for", llvm::cl::init("native"),
                                              llvm::cl::desc("target of --assembly"));
@@ -105,6 +107,8 @@ int main(int argc, char **argv) {
   }
   if (!assembly && !target::hostCanRun(*target))
     return 1;
+  if (prefetch >= 0)
+    target->prefetchBytes = prefetch;
   size_t probeBytes = size_t(megabytes * 1e6) / 256 * 256;
   Buffer probe(probeBytes);
   std::memset(probe.get(), 1, probeBytes);

@@ -65,6 +65,15 @@ Value VectorCode::broadcastQuad(Value memref, Value offset, int64_t constant) {
 Value VectorCode::broadcast(VectorType type, Value scalar) {
   return vector::BroadcastOp::create(b, loc, type, scalar);
 }
+void VectorCode::fence() {
+  LLVM::InlineAsmOp::create(b, loc, TypeRange(), ValueRange(), "", "~{memory}",
+                            /*has_side_effects=*/true, /*is_align_stack=*/false,
+                            LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+}
+void VectorCode::prefetch(Value memref, Value offset, int64_t constant) {
+  memref::PrefetchOp::create(b, loc, memref, ValueRange{add(offset, constant)}, /*isWrite=*/false,
+                             /*localityHint=*/3, /*isDataCache=*/true);
+}
 Value VectorCode::scratch(int64_t elements, Type element) {
   auto type = MemRefType::get({elements}, element);
   return memref::AllocaOp::create(b, loc, type, b.getI64IntegerAttr(64));

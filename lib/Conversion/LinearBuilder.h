@@ -70,6 +70,10 @@ public:
   Value broadcastQuad(Value memref, Value offset, int64_t constant);
   Value broadcastFloat(Value scalar) { return broadcast(floats(), scalar); }
   Value broadcast(VectorType type, Value scalar);
+  /// Keeps LLVM from moving loads across: unrolled code would load far ahead, and spill.
+  void fence();
+  /// Fetches the cache line at `offset` + `constant` for reading.
+  void prefetch(Value memref, Value offset, int64_t constant);
   Value scratch(int64_t elements, mlir::Type element);
 
   // Vector arithmetic; the operand's type decides between integers and floats.

@@ -26,6 +26,7 @@ public:
   }
 
   Parts direct(const StepPosition &at, Value token, Parts acc) override {
+    weights.prefetch(at);
     SmallVector<Value> rows = widen(at.column, at.columns, {token});
     decodeStep(at, [&](int64_t column, const Parts &w) {
       Value xk = broadcastColumn(rows[0], column);

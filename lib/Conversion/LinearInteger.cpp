@@ -37,8 +37,8 @@ public:
     factorFloats = segmentCount * 3 * 16;
     factors = v.scratch(steps * factorFloats, v.b.getF32Type());
   }
-
   Parts direct(const StepPosition &at, Value token, Parts acc) override {
+    weights.prefetch(at);
     SmallVector<Parts> accs = {acc};
     for (Segment segment : stepSegments(at.columns)) {
       SegmentFactors f = segmentFactors(at, segment);
@@ -166,12 +166,34 @@ private:
     for (DotSum &sum : sums)
       result.push_back(sum.take(v));
     return {result};
+  } /// D for several tokens from unpacked codes, for segments too short to loop over.
+  SmallVector<Parts> dotUnrolled(Segment segment, Value codeBase, Value column,
+                                 ArrayRef<Value> tokens) {
+    SmallVector<DotSum, 16> sums(tokens.size() * v.parts);
+    for (int64_t quad = segment.begin / 4; quad < segment.end / 4; ++quad) {
+      v.fence();
+      Parts w;
+      for (int64_t part = 0; part < v.parts; ++part)
+        w.push_back(v.load(codes, codeBase, quad * 64 + part * v.width * 4, v.bytes()));
+      for (auto [t, token] : llvm::enumerate(tokens)) {
+        Value q = v.broadcastQuad(x.buffer, v.add(token, column), quad * 4);
+        for (int64_t part = 0; part < v.parts; ++part)
+          sums[t * v.parts + part].add(v, weights.operand(), w[part], q);
+      }
+    }
+    v.fence();
+    SmallVector<Parts> result(tokens.size());
+    for (auto [i, sum] : llvm::enumerate(sums))
+      result[i / v.parts].push_back(sum.take(v));
+    return result;
   }
 
   /// D for several tokens from unpacked codes, as a loop whose sums stay in registers.
   SmallVector<Parts> dotLoop(Segment segment, Value codeBase, Value column,
                              ArrayRef<Value> tokens) {
     int64_t quads = (segment.end - segment.begin) / 4;
+    if (quads <= 4)
+      return dotUnrolled(segment, codeBase, column, tokens);
     int64_t limit = DotSum::addsBeforeWidening(v, weights.operand());
     bool narrow = v.target.intDot == target::IntDot::Maddubs && limit >= quads;
     // Sums that have to be widened on the way are, once an iteration.

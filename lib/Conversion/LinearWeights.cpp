@@ -169,8 +169,16 @@ StepExtent WeightReader::extent(bool tail) const {
   return {layout.step, layout.step};
 }
 
-//===--- Codes ------------------------------------------------------------===//
+void WeightReader::prefetch(const StepPosition &at) {
+  if (v.target.prefetchBytes == 0 || at.columns != layout.step)
+    return;
+  // Codes and levels lie one after the other: the bytes of a step, levels counted, in lines.
+  int64_t bytes = layout.chunkBytes / (layout.chunk / layout.step);
+  for (int64_t line = 0; line < bytes; line += 64)
+    v.prefetch(weights, at.codes, line + v.target.prefetchBytes);
+}
 
+//===--- Codes ------------------------------------------------------------===//
 Value WeightReader::quadPatterns(const StepPosition &at, int64_t quad, int64_t part) {
   SmallVector<format::BitPlane, 4> planes(layout.planes);
   if (at.columns != layout.step)

@@ -76,7 +76,10 @@ public:
   float operandBias() const { return bias; }
 
   /// Decoded codes (before levels) of column `column`.
-  Value columnValues(const StepPosition &at, int64_t column, int64_t part);
+  Value columnValues(
+      const StepPosition &at, int64_t column,
+      int64_t part); /// Fetches ahead what the step after next needs, as far as the target wants.
+  void prefetch(const StepPosition &at);
 
   SegmentLevels levels(const StepPosition &at, Segment segment);
 

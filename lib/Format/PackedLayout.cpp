@@ -233,14 +233,20 @@ static void putLevel(uint8_t *base, const BitPlane &plane, int64_t index, int64_
   at[index / perByte * lanes + lane] |= uint8_t(part << (index % perByte * plane.width));
 }
 
-static void putQuadCode(uint8_t *base, const BitPlane &plane, int64_t column, int64_t lane,
-                        uint32_t value) {
-  int64_t perByte = 8 / plane.width, quad = column / 4;
-  uint32_t part = (value >> plane.shift) & ((1u << plane.width) - 1);
-  base[plane.offset + quad / perByte * 64 + lane * 4 + column % 4] |=
-      uint8_t(part << (quad % perByte * plane.width));
+/// Writes one plane of a step from its codes, [16][columns], a byte each.
+static void putQuads(uint8_t *base, const BitPlane &plane, const uint8_t *codes, int64_t columns) {
+  int64_t perByte = 8 / plane.width, quads = columns / 4;
+  uint8_t mask = uint8_t((1u << plane.width) - 1);
+  for (int64_t quad = 0; quad < quads; ++quad) {
+    uint8_t *at = base + plane.offset + quad / perByte * 64;
+    unsigned place = quad % perByte * plane.width;
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      for (int64_t j = 0; j < 4; ++j) {
+        uint8_t part = (codes[lane * columns + quad * 4 + j] >> plane.shift) & mask;
+        at[lane * 4 + j] |= uint8_t(part << place);
+      }
+  }
 }
-
 /// The stored pattern of a number: biased if the layout says so, f64 narrowed.
 static uint32_t pattern(const Number &number, uint64_t raw, bool biased) {
   if (number.isFloat(FloatKind::F64))
@@ -324,6 +330,10 @@ Error PackedLayout::packTerm(const Components &rows, int64_t panel,
   SmallVector<BitPlane, 4> tailPlanes;
   stepPlanes(tailColumns(), tailPlanes);
   bool number = spec.code.kind == Code::Kind::Number;
+  if (storage == CodeStorage::Planes && rows.codes.elementBytes != 1)
+    return createStringError("codes of at most 8 bits come in " + Twine(rows.codes.elementBytes) +
+                             " bytes each; expected 1");
+  std::vector<uint8_t> stepCodes;
   uint32_t zeroCode = codesAreBiased() ? 1u << (spec.code.number.bits - 1) : 0;
   for (int64_t s = 0; s * step < k; ++s) {
     bool isTail = s == fullSteps();
@@ -331,6 +341,20 @@ Error PackedLayout::packTerm(const Components &rows, int64_t panel,
     uint8_t *base =
         out.data() + chunkStart(s / stepsPerChunk) + levelBytes + s % stepsPerChunk * stepBytes;
     int64_t columns = isTail ? tailColumns() : step;
+    if (storage == CodeStorage::Planes) {
+      stepCodes.assign(lanes * columns, uint8_t(zeroCode));
+      uint8_t flip = uint8_t(zeroCode), mask = uint8_t((1u << spec.code.bitsPerIndex()) - 1);
+      for (int64_t lane = 0; lane < count; ++lane) {
+        const uint8_t *from = rows.codes.data<uint8_t>() +
+                              (first - rows.firstRow + lane) * rows.codes.cols + s * step;
+        int64_t present = std::min(columns, k - s * step);
+        for (int64_t j = 0; j < present; ++j)
+          stepCodes[lane * columns + j] = (from[j] ^ flip) & mask;
+      }
+      for (const BitPlane &plane : stepPlane)
+        putQuads(base, plane, stepCodes.data(), columns);
+      continue;
+    }
     for (int64_t j = 0; j < columns; j += dim) {
       int64_t column = s * step + j;
       for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -341,8 +365,7 @@ Error PackedLayout::packTerm(const Components &rows, int64_t panel,
         }
         for (const BitPlane &plane : stepPlane)
           switch (storage) {
-          case CodeStorage::Planes:
-            putQuadCode(base, plane, j, lane, value);
+          case CodeStorage::Planes: // bytes, done above
             break;
           case CodeStorage::Indices:
             putLevel(base, plane, j / dim, lane, value);

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Support/Matrices.h"
 #include "quern/Format/Known.h"
+#include "quern/Format/Random.h"
 #include "gtest/gtest.h"
 #include <cstdlib>
 
@@ -72,3 +73,14 @@ TEST(Linear, KnownFormatsOnQ8) { checkKnownFormats(Activation::Q8, 1, 0); }
 TEST(Linear, KnownFormatsOnF32) { checkKnownFormats(Activation::F32, 4, 0); }
 TEST(Linear, KnownFormatsOnBF16) { checkKnownFormats(Activation::BF16, 8, 2); }
 TEST(Linear, KnownFormatsOnInt8) { checkKnownFormats(Activation::Int8, 8, 3); }
+
+/// Random formats of the algebra compile to kernels that match: 200 of them with QUERN_FULL_TESTS.
+TEST(Linear, RandomFormats) {
+  uint64_t count = std::getenv("QUERN_FULL_TESTS") ? 200 : 4;
+  for (uint64_t seed = 0; seed < count; ++seed) {
+    format::Spec format = format::randomSpec(seed);
+    Activation activation = seed % 4 == 3 ? Activation::F32 : Activation::Q8;
+    EXPECT_EQ(checkFormat(format, 19, 296, activation, {1, 5}), "")
+        << "seed " << seed << ": " << format::print(format);
+  }
+}

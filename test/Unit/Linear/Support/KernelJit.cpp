@@ -219,12 +219,13 @@ Expected<test::Kernel> test::compileKernel(const LinearDesc &desc,
   auto linear = (*jit)->lookup("linear");
   if (!linear)
     return linear.takeError();
-  kernel.linear = linear->toPtr<LinearFunction>();
+  kernel.linear = linear->toPtr<void (*)(const void *, const void *, const float *, const float *,
+                                         float *, int64_t, int64_t, int64_t)>();
   if (desc.activation != Activation::F32) {
     auto quantize = (*jit)->lookup("quantize");
     if (!quantize)
       return quantize.takeError();
-    kernel.quantize = quantize->toPtr<QuantizeFunction>();
+    kernel.quantize = quantize->toPtr<void (*)(const float *, void *, int64_t, int64_t)>();
   }
   kernel.keepAlive = std::shared_ptr<orc::LLJIT>(std::move(*jit));
   return kernel;

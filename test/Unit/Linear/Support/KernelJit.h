@@ -10,14 +10,16 @@
 #include "quern/Conversion/LinearDesc.h"
 #include "quern/Target/TargetInfo.h"
 #include "llvm/Support/Error.h"
+#include <functional>
 #include <memory>
 
 namespace quern::test {
 
-using LinearFunction = void (*)(const void *x, const void *weight, const float *bias,
-                                const float *residual, float *out, int64_t tokens, int64_t begin,
-                                int64_t end);
-using QuantizeFunction = void (*)(const float *x, void *dest, int64_t begin, int64_t end);
+using LinearFunction =
+    std::function<void(const void *x, const void *weight, const float *bias, const float *residual,
+                       float *out, int64_t tokens, int64_t begin, int64_t end)>;
+using QuantizeFunction =
+    std::function<void(const float *x, void *dest, int64_t begin, int64_t end)>;
 
 /// A compiled kernel; the code lives as long as this does.
 struct Kernel {
@@ -30,6 +32,11 @@ struct Kernel {
 
 /// Compiles `desc` for `target`, which the host must be able to run.
 llvm::Expected<Kernel> compileKernel(const conversion::LinearDesc &desc,
+                                     const target::TargetInfo &target);
+
+/// Compiles `desc` for AArch64 and runs it under qemu-aarch64, a process a call. Null functions and
+/// no error if the emulator or the cross compiler is missing.
+llvm::Expected<Kernel> emulateKernel(const conversion::LinearDesc &desc,
                                      const target::TargetInfo &target);
 
 enum class Output { Mlir, LlvmIr, Assembly, Object };
