@@ -17,6 +17,7 @@ config.environment["PYTHONPATH"] = os.pathsep.join(
     [os.path.join(config.quern_build, "python"), os.path.join(config.quern_source, "test")])
 if glob.glob(os.path.join(config.quern_build, "python", "quern", "_quern*.so")) and not config.sanitize:
     config.available_features.add("python-package")
+config.substitutions.append(("%python_dir", os.path.dirname(config.python)))
 config.substitutions.append(("%python", config.python))
 config.substitutions.append(("%source", config.quern_source))
 config.substitutions.append(("%models", os.path.join(config.quern_source, "models")))

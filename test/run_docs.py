@@ -3,12 +3,18 @@
 
 usage: run_docs.py PAGE.md
 
-In a block fenced as ```console, a line `$ COMMAND` is run by bash (a trailing backslash continues it) and must succeed; the
+In a block fenced as ```console, a line `$ COMMAND` is run by bash (a trailing backslash or a here-document continues it) and must succeed; the
 lines up to the next command, if any, are what it must print, where `...` stands for anything (within a line, or as a line of
 its own for any number of lines). Blocks of any other kind are left alone. All blocks of a page share one scratch folder,
 in which `models` is the repository's.
 """
 import os, re, subprocess, sys, tempfile
+
+
+def in_here_document(command):
+    """Whether the command waits for the line that ends a here-document."""
+    opened = re.search(r"<<-?'?(\w+)'?", command)
+    return opened and not re.search(rf"^{opened.group(1)}$", command, re.M)
 
 
 def blocks(text):
@@ -21,7 +27,7 @@ def blocks(text):
                 if command is not None:
                     yield command, expected, where
                 command, expected, where = line[2:], [], number
-            elif command is not None and command.endswith("\\") and not expected:
+            elif command is not None and not expected and (command.endswith("\\") or in_here_document(command)):
                 command += "\n" + line
             elif command is not None:
                 expected.append(line)
