@@ -218,6 +218,25 @@ uint64_t CodeRounder::round(const float *values, float scale, float inverse, flo
   return 0;
 }
 
+/// What the nearest of a few scalar entries are, in units of the scale: one pass over the values
+/// for each entry, which vectorizes. Ties do not matter where errors are only summed.
+void CodeRounder::nearestEntries(llvm::ArrayRef<float> values, float inverse,
+                                 llvm::ArrayRef<float> zeros, float *units) const {
+  size_t n = values.size();
+  std::vector<float> scaled(n);
+  for (size_t i = 0; i < n; ++i)
+    scaled[i] = values[i] * inverse;
+  if (!zeros.empty())
+    for (size_t i = 0; i < n; ++i)
+      scaled[i] = scaled[i] + zeros[i];
+  std::fill_n(units, n, sorted[0]);
+  for (size_t e = 1; e < sorted.size(); ++e) {
+    float middle = (sorted[e - 1] + sorted[e]) / 2, entry = sorted[e];
+    for (size_t i = 0; i < n; ++i)
+      units[i] = scaled[i] > middle ? entry : units[i];
+  }
+}
+
 CodeRounder::Fit CodeRounder::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> zeros,
                                   float scale) const {
   float inverse = 1 / scale;
@@ -226,6 +245,8 @@ CodeRounder::Fit CodeRounder::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<f
   std::vector<float> units(values.size()), scratch;
   if (isInteger()) {
     roundIntegers(values, inverse, zeros, units.data());
+  } else if (!sorted.empty() && sorted.size() <= 16) {
+    nearestEntries(values, inverse, zeros, units.data());
   } else {
     unsigned n = width();
     llvm::ArrayRef<float> table;

@@ -47,6 +47,8 @@ public:
   Fit fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> zeros, float scale) const;
 
 private:
+  void nearestEntries(llvm::ArrayRef<float> values, float inverse, llvm::ArrayRef<float> zeros,
+                      float *units) const;
   uint64_t roundEntry(const float *values, float scale, float zero) const;
   uint64_t roundVector(const float *values, float inverse, float zero,
                        std::vector<float> &scratch) const;

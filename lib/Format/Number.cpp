@@ -99,19 +99,19 @@ static uint64_t encodeSmall(Layout l, float value) {
                                           : (largestPattern(l) + 1) | (1u << (l.mantissaBits - 1)));
   }
   uint64_t overflow = largestPattern(l) + (l.top == Layout::Top::Ieee ? 1 : 0);
-  double magnitude = std::fabs(double(value));
   if (std::isinf(value))
     return signBit | overflow;
-  if (magnitude == 0)
-    return signBit;
-  // Round magnitude / 2^(e - m) to an integer: in double this division is exact, and
-  // nearbyint rounds ties to even in the default mode. Exponent 1 serves subnormals too.
-  int exponent = std::ilogb(magnitude);
-  int stored = exponent + l.bias;
-  if (stored < 1)
-    stored = 1;
-  double units = std::nearbyint(std::ldexp(magnitude, -(stored - l.bias - int(l.mantissaBits))));
-  uint64_t mantissa = static_cast<uint64_t>(units);
+  // The value's significand and exponent, f32 subnormals included.
+  uint32_t bits = std::bit_cast<uint32_t>(value) & 0x7FFFFFFFu;
+  int field = std::max<int>(bits >> 23, 1);
+  uint64_t significand = (bits & 0x7FFFFF) | (bits >> 23 ? 0x800000 : 0);
+  // In units of the target's last place at that exponent; exponent 1 serves subnormals too.
+  int stored = std::max(field - 127 + l.bias, 1);
+  unsigned drop = (23 - l.mantissaBits) + (stored - (field - 127 + l.bias));
+  if (drop > 40)
+    return signBit; // far below half of the least subnormal
+  uint64_t half = uint64_t(1) << (drop - 1), odd = significand >> drop & 1;
+  uint64_t mantissa = (significand + half - 1 + odd) >> drop; // ties to even
   // A carry out of the mantissa runs into the exponent field, as it should.
   uint64_t pattern = (uint64_t(stored - 1) << l.mantissaBits) + mantissa;
   return signBit | std::min(pattern, overflow);
@@ -143,10 +143,20 @@ float quern::format::decodeFloat(FloatKind kind, uint64_t raw) {
   }
 }
 
+/// BF16 is f32's upper half: round the lower half away, ties to even.
+static uint64_t encodeBFloat(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value))
+    return bits >> 16 | 0x40;
+  return (uint64_t(bits) + 0x7FFF + (bits >> 16 & 1)) >> 16;
+}
+
 uint64_t quern::format::encodeFloat(FloatKind kind, float value) {
   switch (kind) {
   case FloatKind::F32:
     return std::bit_cast<uint32_t>(value);
+  case FloatKind::BF16:
+    return encodeBFloat(value);
   case FloatKind::F64:
     return std::bit_cast<uint64_t>(double(value));
   case FloatKind::F8E8M0FNU:

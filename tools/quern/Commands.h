@@ -18,6 +18,7 @@ inline int fail(llvm::Error error) {
 
 // argv[0] is the name of the subcommand.
 int convert(int argc, char **argv);
+int formats(int argc, char **argv);
 int inspect(int argc, char **argv);
 int compileModel(int argc, char **argv);
 int tokenize(int argc, char **argv);

@@ -122,6 +122,14 @@ func.func @norm_length(%x: tensor<?x32xf32>, %g: tensor<24xf32>) {
 
 // -----
 
+func.func @norm_empty(%x: tensor<?x32xf32>, %g: tensor<0xf32>) {
+  // expected-error @below {{operand #1 must be a stored vector [K]}}
+  %0 = quern.rms_norm %x, %g eps = 1.0e-5 : tensor<?x32xf32>, tensor<0xf32>
+  return
+}
+
+// -----
+
 func.func @norm_eps(%x: tensor<?x32xf32>, %g: tensor<32xf32>) {
   // expected-error @below {{eps must be positive and finite}}
   %0 = quern.rms_norm %x, %g eps = -1.0 : tensor<?x32xf32>, tensor<32xf32>

@@ -191,6 +191,7 @@ void RopeAttr::print(AsmPrinter &printer) const {
 bool quern::isStoredTensor(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
   return tensor && tensor.getElementType().isF32() && tensor.hasStaticShape() &&
+         !llvm::is_contained(tensor.getShape(), 0) &&
          (!tensor.getEncoding() || isa<FormatAttr>(tensor.getEncoding()));
 }
 

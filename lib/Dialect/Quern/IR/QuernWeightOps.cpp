@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Dialect/Quern/IR/QuernOps.h"
 #include "quern/Format/Size.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace quern;
@@ -73,7 +74,7 @@ uint64_t WeightOp::getStoredBytes() {
   uint64_t bytes = 0;
   if (!isView() && getComponents())
     for (auto part : getComponents()->getAsRange<ComponentAttr>())
-      bytes += part.getSize();
+      bytes = llvm::SaturatingAdd(bytes, part.getSize());
   return bytes;
 }
 
