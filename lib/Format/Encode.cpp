@@ -57,6 +57,7 @@ private:
   llvm::Error encodePlain();
   float scaleOf(int64_t tile) const { return spec.scale.empty() ? 1 : scales[tile]; }
   float chooseScale(llvm::ArrayRef<float> rest, llvm::ArrayRef<float> zero) const;
+  float searchOffset(llvm::ArrayRef<float> values, float least, float most) const;
   float largestScale(llvm::ArrayRef<float> zero) const;
   bool followsTernaryTools() const;
   float searchScale(llvm::ArrayRef<float> rest, llvm::ArrayRef<float> zero, float start) const;
@@ -74,6 +75,52 @@ private:
 };
 } // namespace
 
+/// The offset of the line through (code, value) that fits best, over several steps between codes:
+/// unlike the least value, it lets outliers clip. For unsigned integer codes.
+float BaseEncoder::searchOffset(llvm::ArrayRef<float> values, float least, float most) const {
+  float range = most - least;
+  if (!(range > 0) || !std::isfinite(range))
+    return least;
+  bool mayBeNegative = canBeNegative(spec.offset);
+  std::vector<float> shifted(values.size()), codes(values.size());
+  for (size_t i = 0; i < values.size(); ++i)
+    shifted[i] = values[i] - least;
+  double bestError = INFINITY;
+  float best = least;
+  for (float wider : {-0.4f, -0.2f, 0.0f, 0.2f, 0.4f, 0.6f, 0.8f, 1.0f}) {
+    float inverse = (rounder.high() + wider) / range;
+    if (!std::isfinite(inverse))
+      return least;
+    rounder.roundIntegers(shifted, inverse, {}, codes.data());
+    // In units of the range, whose squares neither overflow nor vanish.
+    double n = double(values.size()), c = 0, cc = 0, v = 0, vv = 0, cv = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      double code = codes[i], value = double(values[i]) / range;
+      c += code;
+      cc += code * code;
+      v += value;
+      vv += value * value;
+      cv += code * value;
+    }
+    double determinant = n * cc - c * c;
+    if (determinant <= 0 || cc == 0)
+      continue;
+    double slope = (n * cv - c * v) / determinant, offset = (v - slope * c) / n;
+    bool isMinus = spec.offsetSign < 0;
+    if (!mayBeNegative && (isMinus ? offset > 0 : offset < 0)) {
+      offset = 0;
+      slope = cv / cc;
+    }
+    double error = vv + slope * slope * cc + n * offset * offset - 2 * slope * cv - 2 * offset * v +
+                   2 * slope * offset * c;
+    if (slope > 0 && error < bestError) {
+      bestError = error;
+      best = float(offset * range);
+    }
+  }
+  return best;
+}
+
 /// The offset puts the least value at the lowest code (0 for unsigned codes).
 llvm::Error BaseEncoder::encodeOffsets() {
   rest = values;
@@ -86,6 +133,14 @@ llvm::Error BaseEncoder::encodeOffsets() {
       most[tile] = std::max(most[tile], value);
     }
   });
+  // Where scales are chosen by a search, so are the offsets of the same tiles.
+  bool search = rounder.isInteger() && rounder.low() == 0 && !isSingleFloat(spec.offset) &&
+                !spec.scale.empty() && spec.scale.back().tile == spec.offset.back().tile &&
+                spec.zero.empty() && offsetGrid.tileRows == 1;
+  if (search)
+    forEachStretch(offsetGrid, [&](int64_t tile, int64_t first, int64_t count) {
+      least[tile] = searchOffset(values.slice(first, count), least[tile], most[tile]);
+    });
   std::vector<float> offsets;
   for (size_t i = 0; i < least.size(); ++i) {
     float offset = least[i];

@@ -85,6 +85,18 @@ TEST(Encode, ErrorOfEveryKnownFormat) {
   }
 }
 
+TEST(Encode, TwoLevelFormatsAreNoWorseThanGgmls) {
+  // What ggml's own quantizers leave of such values, without an importance matrix.
+  const std::pair<const char *, double> ggml[] = {
+      {"q2_K", 0.2924},       {"q3_K", 0.1486},       {"q4_K", 0.0714},  {"q5_K", 0.0359},
+      {"q6_K", 0.0174},       {"iq4_nl", 0.0764},     {"iq4_xs", 0.077}, {"iq3_s", 0.1633},
+      {"gguf_mxfp4", 0.1149}, {"gguf_nvfp4", 0.0965},
+  };
+  std::vector<float> values = gaussian(8 * 512, 1);
+  for (auto [name, error] : ggml)
+    EXPECT_LT(relativeError(values, roundTrip(*knownSpec(name), values, 8, 512)), error) << name;
+}
+
 TEST(Encode, ZerosStayZero) {
   std::vector<float> zeros(2 * 256);
   for (const KnownFormat &known : knownFormats()) {
