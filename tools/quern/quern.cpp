@@ -20,6 +20,7 @@ const Command commands[] = {
     {"convert", "go between GGUF and Hugging Face models, and between formats", quern::tool::convert},
     {"tokenize", "print the token ids of a text", quern::tool::tokenize},
     {"interpret", "run a model in the reference interpreter", quern::tool::interpret},
+    {"formats", "list the formats known by name", quern::tool::formats},
     {nullptr, nullptr, nullptr},
 };
 
