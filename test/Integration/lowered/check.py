@@ -45,7 +45,7 @@ if args.golden:
     golden = read_safetensors(args.golden)
     tokens = golden["tokens"].tolist()
 else:
-    tokens = np.random.default_rng(1).integers(0, model.info.vocab_size, args.tokens).tolist()
+    tokens = np.random.default_rng(1).integers(0, model.info.vocab_size, min(args.tokens, model.info.context)).tolist()
 
 
 def interpret(*options):
@@ -95,4 +95,4 @@ compare("two sequences, second", both[1], alone)
 if args.golden and exact and not args.format:
     compare("golden", both[0][golden["positions"]], golden["logits"].astype(np.float64))
 model.close()
-sys.exit(failed)
+sys.exit(int(failed))
