@@ -124,7 +124,7 @@ Error Compilation::checkOptions() {
     StringRef name = llvm::sys::path::filename(path);
     if (!name.consume_back(".gguf"))
       name.consume_back(".safetensors");
-    output = name.str() + (options.emit == EmitKind::Executable && llvm::sys::fs::exists(name)
+    output = name.str() + (options.emit == EmitKind::Executable && llvm::sys::fs::is_directory(name)
                                ? ".exe"
                                : extension(options.emit).str());
   }

@@ -25,7 +25,7 @@ struct Options {
   std::vector<int32_t> tokens; ///< --tokens: the prompt as ids
   bool hasTokens = false;
   int64_t count = -1; ///< -n; -1: until the text ends
-  bool chat = false, special = false, json = false, verify = false;
+  bool chat = false, ignoreEnd = false, special = false, json = false, verify = false;
   std::vector<std::string> stops;
   // Sampling; temperature 0 takes the likeliest token.
   double temperature = 0, topP = 1, minP = 0, repeatPenalty = 1;

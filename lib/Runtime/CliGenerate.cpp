@@ -78,7 +78,7 @@ Status Generator::run(std::span<const int32_t> all, bool show, Result &result) {
     int32_t token = -1;
     if (Status s = next(token); s.failed())
       return s;
-    if (model.tokenizer && model.tokenizer->isEnd(token)) {
+    if (model.tokenizer && !options.ignoreEnd && model.tokenizer->isEnd(token)) {
       result.end = token;
       break;
     }

@@ -36,6 +36,7 @@ text
   -f FILE              read the prompt from FILE; - is standard input
   -n N                 stop after N tokens (default: when the text ends)
   --stop TEXT          stop before TEXT; may be given several times
+  --ignore-end         go on where the text would end (with -n)
   --special            let markup in the prompt (<|im_start|>) stand for special tokens
   --tokens 1,2,3       the prompt as token ids
   --chat               chat even when not on a terminal: each line of input is a turn
@@ -136,6 +137,7 @@ const std::vector<Option> &optionTable() {
       action("--info", Action::Info),
       action("--embed", Action::Embed),
       flag("--chat", &Options::chat),
+      flag("--ignore-end", &Options::ignoreEnd),
       flag("--special", &Options::special),
       flag("--json", &Options::json),
       flag("--verify", &Options::verify),
