@@ -65,8 +65,8 @@ static Error runPasses(OwnedModule &owned, StringRef pipeline) {
 }
 
 Error quern::lowerToKernels(OwnedModule &owned, const target::TargetInfo &target) {
-  return runPasses(owned, "quern-to-kernels{target=" + target.name +
-                              "},quern-insert-barriers,quern-plan-buffers");
+  return runPasses(owned, "func.func(quern-hoist-take-rows),cse,quern-to-kernels{target=" +
+                              target.name + "},quern-insert-barriers,quern-plan-buffers");
 }
 
 Expected<TargetFacts> quern::collectFacts(ModuleOp module) {
