@@ -109,6 +109,8 @@ Value Interpreter::callBuiltin(const std::string &name, const Arguments &a) {
       return fail("range needs a step other than zero");
     for (int64_t i = begin; step > 0 ? i < end : i > end;) {
       out.push_back(Value::of(i));
+      if (!spend(1))
+        return {};
       if (out.size() > maxItems)
         return fail("a range is too long");
       if (__builtin_add_overflow(i, step, &i))

@@ -29,6 +29,8 @@ Value Interpreter::lookUp(const std::string &name) {
 }
 
 bool Interpreter::iterate(const Value &v, List &out) {
+  if (!spend(v.isString() ? v.text.size() : weight(v)))
+    return false;
   switch (v.kind) {
   case Value::Undefined:
     return true;
@@ -89,17 +91,18 @@ bool Interpreter::run(const Block &block, std::string &out) {
 bool Interpreter::statement(const Node &node, std::string &out) {
   if (node.line)
     line = node.line;
-  if (++steps > 2000000) {
-    fail("the template does not come to an end");
+  if (!spend(1))
     return false;
-  }
   switch (node.kind) {
   case Node::Text:
     out += node.text;
     break;
-  case Node::Output:
-    out += evaluate(*node.a).str();
+  case Node::Output: {
+    std::string text = evaluate(*node.a).str();
+    spend(text.size() / 16);
+    out += text;
     break;
+  }
   case Node::If: {
     Value test = evaluate(*node.a);
     return !failed() && run(test.truthy() ? node.body : node.otherwise, out);
@@ -259,7 +262,7 @@ Value Interpreter::call(const Expr &e) {
   Arguments arguments;
   if (target.kind == Expr::Attribute) { // a method, unless a dict holds a function of that name
     Value self = evaluate(*target.items[0]);
-    if (failed() || !collect(e, 1, arguments))
+    if (failed() || !spend(weight(self)) || !collect(e, 1, arguments))
       return {};
     line = e.line;
     return callMethod(self, target.text, arguments);
@@ -346,7 +349,7 @@ Value Interpreter::binary(const Expr &e) {
   if (op == "and" || op == "or")
     return a.truthy() == (op == "or") ? a : evaluate(*e.items[1]);
   Value b = evaluate(*e.items[1]);
-  if (failed())
+  if (failed() || !spend(weight(a) + weight(b)))
     return {};
   line = e.line;
   if (op == "==" || op == "!=")
@@ -444,8 +447,10 @@ Value Interpreter::binary(const Expr &e) {
 Value Interpreter::evaluate(const Expr &e) {
   if (failed())
     return {};
-  if (++steps > 2000000 || depth > 400)
-    return fail("the template does not come to an end");
+  if (!spend(1))
+    return {};
+  if (depth > 400)
+    return fail("the template recurses too deeply");
   ++depth;
   Value out;
   switch (e.kind) {
@@ -528,7 +533,7 @@ Value Interpreter::evaluate(const Expr &e) {
   case Expr::Test: {
     Value input = evaluate(*e.items[0]);
     Arguments arguments;
-    if (failed() || !collect(e, 1, arguments))
+    if (failed() || !spend(weight(input)) || !collect(e, 1, arguments))
       break;
     line = e.line;
     out = e.kind == Expr::Filter ? applyFilter(e.text, input, arguments)

@@ -41,6 +41,7 @@ public:
   bool failed() const { return !problem.empty(); }
   /// Strings and lists may not grow without bound.
   Value sized(std::string s) {
+    spend(s.size() / 16);
     if (s.size() > maxText)
       return fail("a string grows beyond 1 MiB");
     return Value::of(std::move(s));
@@ -49,12 +50,26 @@ public:
   bool iterate(const Value &v, List &out);
 
   static constexpr size_t maxText = 1 << 20, maxItems = 100000;
+  /// About what it costs to walk or copy a value.
+  static uint64_t weight(const Value &v) {
+    return v.kind == Value::ListKind   ? v.list->size()
+           : v.kind == Value::DictKind ? v.dict->size()
+                                       : v.text.size() / 16;
+  }
+  /// Counts work; beyond a bound the template is refused.
+  bool spend(uint64_t work) {
+    steps += work;
+    if (steps > maxSteps)
+      fail("the template does not come to an end");
+    return !failed();
+  }
 
 private:
   enum Flow { Normal, BreakLoop, ContinueLoop };
   Flow flow = Normal;
   unsigned line = 0, depth = 0;
   uint64_t steps = 0;
+  static constexpr uint64_t maxSteps = 2000000;
 
   bool statement(const Node &node, std::string &out);
   bool loop(const Node &node, std::string &out);
