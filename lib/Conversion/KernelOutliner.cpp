@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "KernelOutliner.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace quern;
@@ -23,8 +24,11 @@ void KernelOutliner::launch(OpBuilder &builder, Location loc, StringRef name,
   auto function = func::FuncOp::create(UnknownLoc::get(context), "kernel",
                                        FunctionType::get(context, types, {}));
   function.setPrivate();
-  for (auto [i, use] : llvm::enumerate(uses))
+  for (auto [i, use] : llvm::enumerate(uses)) {
     function.setArgAttr(i, kernel::accessAttrName, kernel::AccessAttr::get(context, use.access));
+    // A buffer that is read and written in place is one argument.
+    function.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(), UnitAttr::get(context));
+  }
   Block *entry = function.addEntryBlock();
   ImplicitLocOpBuilder b(function.getLoc(), context);
   b.setInsertionPointToStart(entry);

@@ -25,8 +25,18 @@ static conversion::Activation formOf(kernel::Activation form) {
 static int64_t rowsOf(Value buffer) { return cast<MemRefType>(buffer.getType()).getDimSize(0); }
 
 LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileQuantizeOp op) {
-  emitQuantizeActivations(e.b, op.getLoc(), formOf(op.getForm()), rowLength(op.getX()), e.target,
-                          op.getX(), op.getOut(), op.getBegin(), op.getEnd());
+  // Slices [tokens, experts, K] are rows too.
+  Value x = op.getX();
+  auto type = cast<MemRefType>(x.getType());
+  int64_t length = rowLength(x);
+  if (type.getRank() != 2) {
+    SmallVector<int64_t> shape = {type.getNumElements() / length, length};
+    x = memref::ReinterpretCastOp::create(e.b, MemRefType::get(shape, type.getElementType()), x,
+                                          /*offset=*/int64_t(0), shape,
+                                          ArrayRef<int64_t>{length, 1});
+  }
+  emitQuantizeActivations(e.b, op.getLoc(), formOf(op.getForm()), length, e.target, x,
+                          op.getOut(), op.getBegin(), op.getEnd());
   return success();
 }
 

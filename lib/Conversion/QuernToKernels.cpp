@@ -106,7 +106,7 @@ private:
   }
   void launch(StringRef name, ArrayRef<BufferUse> uses, const LaunchShape &shape,
               llvm::function_ref<void(KernelBody &)> body) {
-    outliner.launch(b, b.getLoc(), name, uses, shape, body);
+    outliner.launch(b, b.getLoc(), single ? name.str() : name.str() + "_many", uses, shape, body);
   }
   /// Whether every thread had better compute the result for itself: one row that only products
   /// (which every thread takes part in) read.

@@ -42,3 +42,18 @@ func.func private @attention(%q: memref<4x128xf32>, %k: memref<2x4096xf16>, %v: 
       : memref<4x128xf32>, memref<2x4096xf16>, memref<2x4096xf16>, memref<4xi32>, memref<4xi32>, memref<4x128xf32>
   return
 }
+
+// Slices of experts are quantized as rows; each token multiplies with its own experts' matrices.
+// CHECK-LABEL: func.func private @experts
+func.func private @experts(%x: memref<2x3x64xf32>, %q: memref<1536xi8>, %w: memref<13824xi8>,
+                           %ids: memref<2x3xi32>, %out: memref<2x3x96xf32>,
+                           %b: index, %e: index, %t: index) {
+  // CHECK: memref.reinterpret_cast %{{.*}} to offset: [0], sizes: [6, 64], strides: [64, 1]
+  quern_kernel.tile_quantize q8 %x to %q rows %b, %e : memref<2x3x64xf32>, memref<1536xi8>
+  // CHECK: memref.alloca_scope
+  // CHECK-NOT: quern_kernel.
+  quern_kernel.tile_expert_linear q8 %q, %w[%ids] to %out panels %b, %e tokens %t
+      of tensor<4x96x64xf32, #quern.q4_0> {sliced}
+      : memref<1536xi8>, memref<13824xi8>, memref<2x3xi32>, memref<2x3x96xf32>
+  return
+}

@@ -21,7 +21,7 @@ def QuernToKernelsPass : Pass<"quern-to-kernels", "::mlir::ModuleOp"> {
     ```mlir
     %1 = quern.rms_norm %0, %gain eps = 1.0e-5 : tensor<?x576xf32>, tensor<576xf32>
     // becomes, in the schedule for many tokens:
-    quern_kernel.launch @rms_norm_576(%x, %g, %y) over rows %n tokens %n : ...
+    quern_kernel.launch @rms_norm_576_many(%x, %g, %y) over rows %n tokens %n : ...
     ```
   }];
   let options = [Option<"target", "target", "std::string", "\"x86-64-v3\"",
@@ -29,7 +29,7 @@ def QuernToKernelsPass : Pass<"quern-to-kernels", "::mlir::ModuleOp"> {
                  Option<"maxTokens", "max-tokens", "int64_t", "512",
                         "tokens a step may have; buffers have as many rows">];
   let dependentDialects = ["::quern::kernel::KernelDialect", "::mlir::arith::ArithDialect",
-                           "::mlir::func::FuncDialect"];
+                           "::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect"];
   let statistics = [Statistic<"kernels", "kernels", "distinct kernels">];
 }
 
