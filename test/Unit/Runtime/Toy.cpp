@@ -68,13 +68,14 @@ quern_program program() {
 }
 
 std::string directory() {
-  static const std::string dir = [] {
+  // Never destroyed: the exit handler reads it.
+  static const std::string &dir = *new std::string([] {
     std::string pattern = (std::filesystem::temp_directory_path() / "quern-XXXXXX").string();
     if (!mkdtemp(pattern.data()))
       std::abort();
     std::atexit([] { std::filesystem::remove_all(directory()); });
     return pattern;
-  }();
+  }());
   return dir;
 }
 

@@ -93,8 +93,8 @@ std::vector<std::string> invalid() {
   for (int i = 0; i < 200; ++i) {
     std::string s;
     for (int n = int(noise.uniform() * 24); n > 0; --n)
-      s += static_cast<char>(noise.uniform() < 0.5 ? 0x80 + noise.uniform() * 128
-                                                   : noise.uniform() * 128);
+      s += static_cast<char>(int(noise.uniform() < 0.5 ? 0x80 + noise.uniform() * 128
+                                                       : noise.uniform() * 128));
     out.push_back(s);
   }
   return out;
