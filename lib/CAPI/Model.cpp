@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
 #include "quern/Export/Convert.h"
-#include "quern/Format/FileType.h"
 #include "quern/Import/Inspect.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
@@ -61,13 +60,7 @@ static Error decodeTensor(const import::ModelFile &model, const import::TensorIn
   if (!bytes)
     return bytes.takeError();
   int64_t cols = tensor.shape.empty() ? 1 : tensor.shape.back(), rows = out.size() / cols;
-  if (const format::FileType *type = format::ggufType(tensor.fileType))
-    return type->decode(bytes->bytes(), rows, cols, out);
-  format::Components components;
-  if (Error e =
-          format::unpackCanonical(tensor.spec, {bytes->bytes()}, 0, rows, cols, components))
-    return e;
-  return format::decode(tensor.spec, components, out);
+  return import::decodeRows(tensor, bytes->bytes(), rows, cols, out);
 }
 
 QuernStatus quernModelReadTensor(const QuernModel *model, size_t index, float *out, size_t count,

@@ -32,17 +32,6 @@ static int64_t sourceRow(const OutTensor &tensor, int64_t row, int64_t rows) {
   return head * perHead + from;
 }
 
-/// Stored bytes of rows to values.
-static Error decodeRows(const import::TensorInfo &source, ArrayRef<uint8_t> bytes, int64_t rows,
-                        int64_t cols, MutableArrayRef<float> values) {
-  if (const format::FileType *type = format::ggufType(source.fileType))
-    return type->decode(bytes, rows, cols, values);
-  format::Components components;
-  if (Error e = format::unpackCanonical(source.spec, {bytes}, 0, rows, cols, components))
-    return e;
-  return format::decode(source.spec, components, values);
-}
-
 static Error encodeRows(const OutTensor &tensor, ArrayRef<float> values, int64_t firstRow,
                         int64_t rows, int64_t cols, raw_ostream &os) {
   format::Components components;
@@ -115,7 +104,7 @@ Error writeTensor(const import::ModelFile &model, const OutTensor &tensor, raw_o
       continue;
     }
     values.resize(count * cols);
-    if (Error e = decodeRows(source, stored, count, cols, values))
+    if (Error e = import::decodeRows(source, stored, count, cols, values))
       return error(std::move(e));
     if (tensor.addend != 0)
       for (float &value : values)

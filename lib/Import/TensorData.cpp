@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Common.h"
+#include "quern/Format/FileType.h"
 #include "quern/Import/ModelFile.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/FileSystem.h"
@@ -106,6 +107,16 @@ Expected<TensorBytes> mapTensor(const ModelFile &model, const TensorInfo &info) 
                                   segment.size);
   result.owner = std::move(region);
   return result;
+}
+
+Error decodeRows(const TensorInfo &info, ArrayRef<uint8_t> bytes, int64_t rows, int64_t cols,
+                 MutableArrayRef<float> out) {
+  if (const format::FileType *type = format::ggufType(info.fileType))
+    return type->decode(bytes, rows, cols, out);
+  format::Components components;
+  if (Error e = format::unpackCanonical(info.spec, {bytes}, 0, rows, cols, components))
+    return e;
+  return format::decode(info.spec, components, out);
 }
 
 } // namespace quern::import

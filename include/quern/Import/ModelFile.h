@@ -111,6 +111,10 @@ llvm::Expected<ModelFile> open(llvm::StringRef path);
 /// Reads the tensor's stored bytes; `out` is resized to info.size.
 llvm::Error readTensor(const ModelFile &model, const TensorInfo &info, std::vector<uint8_t> &out);
 
+/// Decodes `rows` stored rows of a tensor that is `decodable`; `out` has rows x cols values.
+llvm::Error decodeRows(const TensorInfo &info, llvm::ArrayRef<uint8_t> bytes, int64_t rows,
+                       int64_t cols, llvm::MutableArrayRef<float> out);
+
 /// A tensor's stored bytes: mapped from the file where they are contiguous, else a copy.
 class TensorBytes {
 public:
