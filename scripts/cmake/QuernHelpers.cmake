@@ -28,6 +28,8 @@ target_compile_options(quern_llvm_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno
 # Precompiled MLIR headers: a pass compiles in under a second instead of five.
 add_library(quern_pch OBJECT ${PROJECT_SOURCE_DIR}/scripts/cmake/Precompiled.cpp)
 target_link_libraries(quern_pch PRIVATE quern_llvm_flags)
+# Without timestamps, so that ccache can compare it.
+target_compile_options(quern_llvm_flags INTERFACE "SHELL:-Xclang -fno-pch-timestamp")
 target_precompile_headers(quern_pch PRIVATE ${PROJECT_SOURCE_DIR}/scripts/cmake/Precompiled.h)
 
 function(_quern_sources out)
