@@ -207,6 +207,8 @@ Error Compilation::buildModel() {
   if (!built)
     return built.takeError();
   owned->module = std::move(*built);
+  if (Error e = verifyModel(*owned))
+    return createStringError(options.model + ": " + llvm::toString(std::move(e)));
   if (format)
     if (Error e = encodeWeights(*owned->module, *format, build.activations))
       return e;

@@ -64,6 +64,8 @@ static Error runPasses(OwnedModule &owned, StringRef pipeline) {
   return Error::success();
 }
 
+Error quern::verifyModel(OwnedModule &owned) { return runPasses(owned, "quern-verify-model"); }
+
 Error quern::lowerToKernels(OwnedModule &owned, const target::TargetInfo &target) {
   return runPasses(owned, "func.func(quern-hoist-take-rows),cse,quern-to-kernels{target=" +
                               target.name + "},quern-insert-barriers,quern-plan-buffers");

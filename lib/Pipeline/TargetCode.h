@@ -38,6 +38,9 @@ struct OwnedModule {
 /// Parses bytecode (or text) into a fresh context with all dialects.
 llvm::Expected<std::unique_ptr<OwnedModule>> parseModule(llvm::StringRef bytes);
 
+/// Checks what lowering relies on and no single op can know.
+llvm::Error verifyModel(OwnedModule &owned);
+
 /// Model level to a planned kernel level, in place.
 llvm::Error lowerToKernels(OwnedModule &owned, const target::TargetInfo &target);
 llvm::Expected<TargetFacts> collectFacts(mlir::ModuleOp kernels);
