@@ -28,3 +28,5 @@ if os.path.isdir(os.path.join(shared, "vocab")):
 config.substitutions.append(("%shared", os.path.abspath(shared)))
 if config.sanitize:
     config.available_features.add("sanitize")
+if os.environ.get("QUERN_CHECK_FULL") and not config.sanitize: # scripts/check --full: minutes and gigabytes
+    config.available_features.add("full")

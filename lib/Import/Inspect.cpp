@@ -187,14 +187,31 @@ static void printMetadata(const json::Object &metadata, bool full, raw_ostream &
     os << left_justify(key, width) << "  " << text << "\n";
 }
 
-void printInspection(const ModelFile &model, bool full, raw_ostream &os) {
-  Total all;
-  std::map<std::string, Total> byType = totals(model, all);
+static void printHeading(const ModelFile &model, const Total &all, raw_ostream &os) {
   os << model.path << ": " << (model.container == Container::GGUF ? "GGUF" : "safetensors");
   if (model.files.size() > 1)
     os << ", " << model.files.size() << " files";
   os << ", " << all.tensors << " tensors, " << all.elements << " elements, " << bytesText(all.bytes)
      << "\n";
+}
+
+static void printTypes(const std::map<std::string, Total> &byType, raw_ostream &os) {
+  for (auto &[type, total] : byType)
+    os << "  " << left_justify(type, 8) << right_justify(std::to_string(total.tensors), 6)
+       << " tensors  " << right_justify(bytesText(total.bytes), 10) << "\n";
+}
+
+void printTotals(const ModelFile &model, raw_ostream &os) {
+  Total all;
+  std::map<std::string, Total> byType = totals(model, all);
+  printHeading(model, all, os);
+  printTypes(byType, os);
+}
+
+void printInspection(const ModelFile &model, bool full, raw_ostream &os) {
+  Total all;
+  std::map<std::string, Total> byType = totals(model, all);
+  printHeading(model, all, os);
   if (Expected<ModelConfig> c = readConfig(model)) {
     os << c->architecture << ": " << c->layers << " layers, width " << c->width << ", " << c->heads
        << " heads of " << c->headDim << " (" << c->kvHeads << " for keys and values), feed-forward "
@@ -205,9 +222,7 @@ void printInspection(const ModelFile &model, bool full, raw_ostream &os) {
   } else {
     os << "hyper-parameters: " << toString(c.takeError()) << "\n";
   }
-  for (auto &[type, total] : byType)
-    os << "  " << left_justify(type, 8) << right_justify(std::to_string(total.tensors), 6)
-       << " tensors  " << right_justify(bytesText(total.bytes), 10) << "\n";
+  printTypes(byType, os);
   printTensors(model, os);
   printMetadata(model.metadata, full, os);
 }

@@ -50,39 +50,49 @@ Expected<json::Object> inspectProgram(StringRef path) {
   return report;
 }
 
-/// Objects become rows of a table with a column for each key; everything else one line each.
-static void printValue(StringRef name, const json::Value &value, raw_ostream &os) {
-  const json::Array *array = value.getAsArray();
-  if (!array || array->empty() || !array->front().getAsObject()) {
-    os << left_justify(name, 20) << "  " << value << "\n";
-    return;
-  }
-  std::map<std::string, size_t> widths;
-  auto cell = [](const json::Value *item) -> std::string {
-    if (!item)
-      return "";
-    if (std::optional<StringRef> text = item->getAsString())
-      return text->str();
+static std::string cell(const json::Object &row, StringRef key) {
+  const json::Value *value = row.get(key);
+  if (!value)
+    return "";
+  if (std::optional<StringRef> text = value->getAsString())
+    return text->str();
+  if (const json::Array *extents = value->getAsArray()) {
     std::string text;
-    raw_string_ostream(text) << *item;
+    for (const json::Value &extent : *extents)
+      text += (text.empty() ? "" : "x") + std::to_string(extent.getAsInteger().value_or(0));
     return text;
-  };
-  for (const json::Value &item : *array)
-    if (const json::Object *row = item.getAsObject())
-      for (const auto &entry : *row) {
-        size_t &width = widths[StringRef(entry.first).str()];
-        width = std::max({width, StringRef(entry.first).size(), cell(&entry.second).size()});
-      }
-  os << "\n" << name << ":\n";
-  for (auto &[key, width] : widths)
-    os << "  " << left_justify(key, width);
-  for (const json::Value &item : *array) {
-    os << "\n";
-    for (auto &[key, width] : widths)
-      os << "  "
-         << left_justify(item.getAsObject() ? cell(item.getAsObject()->get(key)) : "", width);
   }
-  os << "\n";
+  std::string text;
+  raw_string_ostream(text) << *value;
+  return text;
+}
+
+void printTensorTable(const json::Array &tensors, raw_ostream &os) {
+  static const std::pair<StringLiteral, bool> columns[] = {
+      {"name", false}, {"shape", true},   {"format", false},      {"bits", true},
+      {"bytes", true}, {"layout", false}, {"activations", false}, {"kernel", false}};
+  std::vector<std::string> lines(tensors.size() + 1);
+  for (auto [key, right] : columns) {
+    size_t width = key.size();
+    bool any = false;
+    for (const json::Value &tensor : tensors)
+      if (const json::Object *row = tensor.getAsObject(); row && row->get(key)) {
+        any = true;
+        width = std::max(width, cell(*row, key).size());
+      }
+    if (!any)
+      continue;
+    auto append = [&](std::string &line, StringRef text) {
+      line += line.empty() ? "" : "  ";
+      raw_string_ostream stream(line);
+      stream << (right ? right_justify(text, width) : left_justify(text, width));
+    };
+    append(lines[0], key);
+    for (auto [line, tensor] : zip(drop_begin(lines), tensors))
+      append(line, tensor.getAsObject() ? cell(*tensor.getAsObject(), key) : "");
+  }
+  for (const std::string &line : lines)
+    os << StringRef(line).rtrim() << "\n";
 }
 
 void printProgram(const json::Object &report, raw_ostream &os) {
@@ -99,10 +109,13 @@ void printProgram(const json::Object &report, raw_ostream &os) {
   for (const auto &entry : *metadata)
     sorted[StringRef(entry.first).str()] = &entry.second;
   os << "\n";
-  for (bool tables : {false, true})
-    for (auto &[name, value] : sorted)
-      if ((value->getAsArray() != nullptr) == tables)
-        printValue(name, *value, os);
+  for (auto &[name, value] : sorted)
+    if (name != "tensors")
+      os << left_justify(name, 20) << "  " << *value << "\n";
+  if (const json::Array *tensors = metadata->getArray("tensors")) {
+    os << "\n";
+    printTensorTable(*tensors, os);
+  }
 }
 
 } // namespace quern::import

@@ -52,6 +52,7 @@ private:
   Error writeHeader();
   Expected<std::string> metadata();
   json::Array tensorTable();
+  json::Object shortReport();
   json::Object report();
   Error step(StringRef phase, double fraction) {
     if (options.progress && !options.progress(phase, fraction))
@@ -115,18 +116,24 @@ static StringRef extension(EmitKind kind) {
   llvm_unreachable("all kinds covered");
 }
 
+/// What a model is called after its file or folder.
+static std::string fileName(StringRef model) {
+  llvm::SmallString<128> path(model);
+  llvm::sys::fs::make_absolute(path);
+  llvm::sys::path::remove_dots(path, true);
+  StringRef name = llvm::sys::path::filename(path);
+  if (!name.consume_back(".gguf"))
+    name.consume_back(".safetensors");
+  return name.str();
+}
+
 Error Compilation::checkOptions() {
   output = options.output;
   if (output.empty()) {
-    llvm::SmallString<128> path(options.model);
-    llvm::sys::fs::make_absolute(path);
-    llvm::sys::path::remove_dots(path, true);
-    StringRef name = llvm::sys::path::filename(path);
-    if (!name.consume_back(".gguf"))
-      name.consume_back(".safetensors");
-    output = name.str() + (options.emit == EmitKind::Executable && llvm::sys::fs::is_directory(name)
-                               ? ".exe"
-                               : extension(options.emit).str());
+    std::string name = fileName(options.model);
+    output = name + (options.emit == EmitKind::Executable && llvm::sys::fs::is_directory(name)
+                         ? ".exe"
+                         : extension(options.emit).str());
   }
   if (!options.kvCache.empty())
     if (Error e = parseEnum("KV cache type", options.kvCache, build.cache))
@@ -506,6 +513,23 @@ Expected<std::string> Compilation::metadata() {
   return text;
 }
 
+/// Of outputs that hold no weights.
+json::Object Compilation::shortReport() {
+  json::Object out{{"model", options.model},
+                   // Not in the program itself, whose bytes depend on the model alone.
+                   {"name", config.name.empty() ? fileName(options.model) : config.name},
+                   {"architecture", config.architecture},
+                   {"output", output},
+                   {"context", build.context},
+                   {"kv_cache", stringifyCacheElement(build.cache)},
+                   {"activations", options.activations},
+                   {"dry_run", options.dryRun}};
+  uint64_t size = 0;
+  if (!options.dryRun && !llvm::sys::fs::file_size(output, size))
+    out["bytes"] = int64_t(size);
+  return out;
+}
+
 json::Object Compilation::report() {
   json::Object formats;
   struct Sum {
@@ -532,21 +556,11 @@ json::Object Compilation::report() {
   json::Object memory{{"weights", int64_t(plan.bytes)},
                       {"cache_per_sequence", int64_t(facts[0].cacheBytes)},
                       {"scratch", int64_t(scratch)}};
-  json::Object out{{"model", options.model},
-                   {"name", config.name},
-                   {"architecture", config.architecture},
-                   {"output", output},
-                   {"context", build.context},
-                   {"kv_cache", stringifyCacheElement(build.cache)},
-                   {"activations", options.activations},
-                   {"max_tokens", facts[0].maxTokens},
-                   {"targets", std::move(targetNames)},
-                   {"formats", std::move(formats)},
-                   {"memory", std::move(memory)},
-                   {"dry_run", options.dryRun}};
-  uint64_t size = 0;
-  if (!options.dryRun && !llvm::sys::fs::file_size(output, size))
-    out["bytes"] = int64_t(size);
+  json::Object out = shortReport();
+  out["max_tokens"] = facts[0].maxTokens;
+  out["targets"] = std::move(targetNames);
+  out["formats"] = std::move(formats);
+  out["memory"] = std::move(memory);
   if (options.dryRun)
     out["tensors"] = tensorTable();
   return out;
@@ -562,7 +576,7 @@ Expected<json::Object> Compilation::run() {
   if (!options.dryRun && (options.emit == EmitKind::Mlir || options.emit == EmitKind::Bytecode)) {
     if (Error e = writeModule())
       return std::move(e);
-    return json::Object{{"model", options.model}, {"output", output}};
+    return shortReport();
   }
   if (Error e = step("plan", 0))
     return std::move(e);
@@ -579,7 +593,7 @@ Expected<json::Object> Compilation::run() {
   if (written)
     return std::move(written);
   if (options.emit == EmitKind::Kernels)
-    return json::Object{{"model", options.model}, {"output", output}};
+    return shortReport();
   return report();
 }
 

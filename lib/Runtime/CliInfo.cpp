@@ -64,8 +64,9 @@ Status info(Model &model, const Options &options) {
     return {};
   }
   const Json &p = r["program"], &m = model.metadata;
-  std::printf("model        %s (%s)\n", m["name"].asString().c_str(),
-              m["architecture"].asString().c_str());
+  const std::string &name = m["name"].asString(), &architecture = m["architecture"].asString();
+  std::printf("model        %s\n",
+              (name.empty() ? architecture : name + " (" + architecture + ")").c_str());
   std::printf("context      %lld tokens, %s of KV cache (%s) a sequence\n",
               static_cast<long long>(p["context"].asNumber()),
               withUnit(p["cache_bytes"].asNumber()).c_str(), m["kv_cache"].asString().c_str());

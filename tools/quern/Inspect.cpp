@@ -5,14 +5,18 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Import/Inspect.h"
 #include "Commands.h"
+#include "quern/Pipeline/InspectModule.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/FileSystem.h"
 
 namespace quern::tool {
 
 static const char usage[] =
     "usage: quern inspect FILE [--json] [--full]\n\n"
     "Lists the tensors, formats, bytes and metadata of a GGUF file (the first of a split one), a\n"
-    "Hugging Face directory, a .safetensors file or an emitted program.\n\n"
+    "Hugging Face directory, a .safetensors file or anything `quern compile` writes (of a .a or "
+    ".o\n"
+    "file it reads the .weights file beside it).\n\n"
     "  --json   print one JSON object\n"
     "  --full   print long metadata (vocabularies) in full\n";
 
@@ -40,6 +44,21 @@ int inspect(int argc, char **argv) {
     llvm::errs() << "quern: error: expected a file\n\n" << usage;
     return Usage;
   }
+  if (isModule(path)) {
+    llvm::Expected<llvm::json::Object> report = inspectModule(path);
+    if (!report)
+      return fail(report.takeError());
+    if (json)
+      llvm::outs() << llvm::json::Value(std::move(*report)) << "\n";
+    else
+      printModule(*report, llvm::outs());
+    return Success;
+  }
+  // Archives and objects cannot carry a payload; it lies beside.
+  std::string beside = (path + ".weights").str();
+  if ((path.ends_with(".a") || path.ends_with(".o")) && llvm::sys::fs::exists(path) &&
+      import::isProgram(beside))
+    path = beside;
   if (import::isProgram(path)) {
     llvm::Expected<llvm::json::Object> report = import::inspectProgram(path);
     if (!report)
