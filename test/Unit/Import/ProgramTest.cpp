@@ -46,7 +46,7 @@ TEST(InspectProgram, ReportsSectionsAndMetadata) {
   llvm::raw_string_ostream os(text);
   printProgram(*report, os);
   EXPECT_CONTAINS(text, "weights              100 bytes");
-  EXPECT_CONTAINS(text, "  bits  name\n  4.5   a   \n  8     bb  \n");
+  EXPECT_CONTAINS(text, "name  bits\na      4.5\nbb       8\n");
 }
 
 TEST(InspectProgram, DamageIsAnError) {
