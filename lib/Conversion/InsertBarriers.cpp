@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Conversion/Passes.h"
 #include "quern/Dialect/Kernel/IR/Kernel.h"
+#include <utility>
 
 namespace quern {
 #define GEN_PASS_DEF_INSERTBARRIERSPASS
@@ -69,24 +70,37 @@ struct InsertBarriers : quern::impl::InsertBarriersPassBase<InsertBarriers> {
     SymbolTable symbols(getOperation());
     for (auto schedule : getOperation().getOps<ScheduleOp>()) {
       SmallVector<LaunchOp> open; // since the last barrier
+      bool observed = false;      // since then
       for (Operation &op : schedule.getBody().front()) {
         if (isa<BarrierOp>(op))
           open.clear();
+        if (isa<kernel::ObserveOp>(op)) { // the caller may read all of the buffer, in every thread
+          separate(&op);
+          open.clear();
+          observed = true;
+          continue;
+        }
         auto launch = dyn_cast<LaunchOp>(op);
         if (!launch)
           continue;
         if (failed(checkReplicated(launch, symbols)))
           return signalPassFailure();
+        if (std::exchange(observed, false))
+          separate(launch);
         if (!llvm::all_of(open,
                           [&](LaunchOp before) { return independent(before, launch, symbols); })) {
-          OpBuilder builder(launch);
-          BarrierOp::create(builder, launch.getLoc());
+          separate(launch);
           open.clear();
-          ++barriers;
         }
         open.push_back(launch);
       }
     }
+  }
+
+  void separate(Operation *op) {
+    OpBuilder builder(op);
+    BarrierOp::create(builder, op->getLoc());
+    ++barriers;
   }
 
   /// All threads would write the same shared memory at once.

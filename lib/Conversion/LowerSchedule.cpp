@@ -129,6 +129,7 @@ private:
           return success();
         })
         .Case([&](LaunchOp launch) { return lowerLaunch(launch); })
+        .Case([&](kernel::ObserveOp observe) { return lowerObserve(observe); })
         .Default([](Operation *op) { return op->emitOpError("is not part of a schedule"); });
   }
 
@@ -159,16 +160,45 @@ private:
       call();
       return success();
     }
+    ifNotNull(optional, call);
+    return success();
+  }
+
+  void ifNotNull(Value optional, llvm::function_ref<void()> body) {
     Value null = LLVM::ZeroOp::create(b, pointer);
     Value wanted = LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne, optional, null);
     Block *block = b.getInsertionBlock();
     Block *rest = block->splitBlock(b.getInsertionPoint());
     Block *then = b.createBlock(rest);
-    call();
+    body();
     LLVM::BrOp::create(b, rest);
     b.setInsertionPointToEnd(block);
     LLVM::CondBrOp::create(b, wanted, then, rest);
     b.setInsertionPointToStart(rest);
+  }
+
+  LogicalResult lowerObserve(kernel::ObserveOp observe) {
+    auto type = cast<MemRefType>(observe.getBuffer().getType());
+    if (!type.getElementType().isF32())
+      return observe.emitOpError("expects a buffer of f32");
+    // Rows beyond two dimensions are several a token: [tokens, experts, columns].
+    int64_t columns = type.getShape().back(), perToken = 1;
+    for (int64_t extent : type.getShape().drop_front().drop_back())
+      perToken *= extent;
+    Type i32 = b.getI32Type();
+    auto number = [&](int64_t n) -> Value {
+      return LLVM::ConstantOp::create(b, b.getI32IntegerAttr(int32_t(n)));
+    };
+    Value rows = LLVM::TruncOp::create(
+        b, i32, LLVM::MulOp::create(b, values[observe.getCount()], constant(perToken)));
+    Value observer = field(offsetof(quern_step, observe), pointer);
+    Value context = field(offsetof(quern_step, observe_context), pointer);
+    SmallVector<Value> arguments = {observer,        context, number(observe.getIndex()),
+                                    values[observe.getBuffer()], rows, number(columns),
+                                    thread,          threads};
+    auto type32 = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
+                                              {pointer, i32, pointer, i32, i32, i32, i32});
+    ifNotNull(observer, [&] { LLVM::CallOp::create(b, type32, arguments); });
     return success();
   }
 

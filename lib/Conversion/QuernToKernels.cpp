@@ -57,6 +57,7 @@ private:
   LogicalResult convert(ScaleOp op);
   LogicalResult convert(SoftcapOp op);
   LogicalResult convert(TakeRowsOp op);
+  LogicalResult convert(ObserveOp op);
   LogicalResult convert(RouteOp op);
   LogicalResult convert(CombineExpertsOp op);
 
@@ -602,6 +603,11 @@ LogicalResult ScheduleBuilder::convert(TakeRowsOp op) {
   return success();
 }
 
+LogicalResult ScheduleBuilder::convert(ObserveOp op) {
+  kernel::ObserveOp::create(b, buffer(op.getX()), op.getIndex(), countOf(op.getX()));
+  return success();
+}
+
 LogicalResult ScheduleBuilder::convert(RouteOp op) {
   Value ids = resultBuffer(op.getIds()), weights = resultBuffer(op.getWeights());
   int64_t experts = rowsType(op.getLogits()).getShape().back();
@@ -637,7 +643,8 @@ LogicalResult ScheduleBuilder::convert(Operation *op) {
   b.setLoc(op->getLoc());
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<EmbeddingOp, LinearOp, ExpertLinearOp, RMSNormOp, LayerNormOp, RopeOp, AttentionOp,
-            GatedActivationOp, AddOp, ScaleOp, SoftcapOp, TakeRowsOp, RouteOp, CombineExpertsOp>(
+            GatedActivationOp, AddOp, ScaleOp, SoftcapOp, TakeRowsOp, ObserveOp, RouteOp,
+            CombineExpertsOp>(
           [&](auto op) { return convert(op); })
       .Case<UseOp, func::ReturnOp>([](auto) { return success(); })
       .Default([](Operation *op) { return op->emitOpError("has no kernel"); });

@@ -199,7 +199,7 @@ Error Compilation::buildModel() {
                              " positions the model was made for");
   // Who compiles to f32 wants the model's own results; a narrower cache would change them.
   auto isMatrixOfF32 = [&](const import::TensorInfo &t) {
-    bool coded = format && t.spec.isPlain();
+    bool coded = format && (options.dequantize || t.spec.isPlain());
     return t.shape.size() < 2 || (coded ? *format : t.spec).isPlain(format::FloatKind::F32);
   };
   if (options.kvCache.empty() && llvm::all_of(model.tensors, isMatrixOfF32))
@@ -217,7 +217,11 @@ Error Compilation::buildModel() {
   if (Error e = verifyModel(*owned))
     return createStringError(options.model + ": " + llvm::toString(std::move(e)));
   if (format)
-    if (Error e = encodeWeights(*owned->module, *format, build.activations))
+    if (Error e =
+            encodeWeights(*owned->module, *format, build.activations, options.dequantize))
+      return e;
+  if (options.observers)
+    if (Error e = runPasses(*owned, "quern-insert-observers"))
       return e;
   if (failed(mlir::verify(*owned->module)))
     return createStringError(options.model + ": " + owned->diagnostics);
@@ -508,6 +512,17 @@ Expected<std::string> Compilation::metadata() {
                       {"activations", options.activations},
                       {"decode_bytes", int64_t(decodeBytes)},
                       {"tensors", tensorTable()}};
+  json::Array observers;
+  owned->module->walk([&](ObserveOp op) {
+    json::Array weights;
+    for (Attribute name : op.getWeights())
+      weights.push_back(cast<StringAttr>(name).getValue());
+    observers.push_back(json::Object{
+        {"columns", cast<RankedTensorType>(op.getX().getType()).getShape().back()},
+        {"weights", std::move(weights)}});
+  });
+  if (options.observers)
+    object["observers"] = std::move(observers);
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(object));
   return text;

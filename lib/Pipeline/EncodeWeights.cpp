@@ -21,7 +21,7 @@ static bool choosesExperts(UseOp use) {
 }
 
 llvm::Error quern::encodeWeights(ModuleOp module, const format::Spec &spec,
-                                 ActivationFormat activations) {
+                                 ActivationFormat activations, bool codedToo) {
   SymbolTable symbols(module);
   auto baseOf = [&](UseOp use) {
     auto weight = symbols.lookup<WeightOp>(use.getWeight());
@@ -32,7 +32,8 @@ llvm::Error quern::encodeWeights(ModuleOp module, const format::Spec &spec,
   module.walk([&](UseOp use) {
     uses.push_back(use);
     WeightOp base = baseOf(use);
-    if (base.getTensorType().getRank() > 1 && getFormat(base.getTensorType()).isPlain() &&
+    if (base.getTensorType().getRank() > 1 &&
+        (codedToo || getFormat(base.getTensorType()).isPlain()) &&
         getFormat(base.getTensorType()) != spec && !choosesExperts(use))
       chosen.insert(base);
   });

@@ -50,7 +50,7 @@ Expected<std::unique_ptr<OwnedModule>> quern::parseModule(StringRef bytes) {
   return std::move(owned);
 }
 
-static Error runPasses(OwnedModule &owned, StringRef pipeline) {
+Error quern::runPasses(OwnedModule &owned, StringRef pipeline) {
   static std::once_flag once;
   std::call_once(once, registerPasses);
   PassManager passes(owned.context.get());

@@ -41,6 +41,9 @@ llvm::Expected<std::unique_ptr<OwnedModule>> parseModule(llvm::StringRef bytes);
 /// Checks what lowering relies on and no single op can know.
 llvm::Error verifyModel(OwnedModule &owned);
 
+/// Runs a textual pass pipeline on the module.
+llvm::Error runPasses(OwnedModule &owned, llvm::StringRef pipeline);
+
 /// Model level to a planned kernel level, in place.
 llvm::Error lowerToKernels(OwnedModule &owned, const target::TargetInfo &target);
 llvm::Expected<TargetFacts> collectFacts(mlir::ModuleOp kernels);

@@ -170,11 +170,29 @@ Status Engine::ensureRows(size_t rows, Output kind) {
   return buffer->allocate(bytes, kind == Output::Logits ? "logits" : "embeddings");
 }
 
+Status Engine::replaceWeight(std::string_view name, const uint8_t *bytes, uint64_t size) {
+  for (uint32_t i = 0; i < prog->weight_count; ++i) {
+    const quern_weight &w = prog->weights[i];
+    if (name != w.name)
+      continue;
+    if (bytes && (size != w.size || reinterpret_cast<uintptr_t>(bytes) % 64 != 0))
+      return Status::error(QUERN_ERROR_ARGUMENT,
+                           "weight '" + std::string(name) + "' takes " + std::to_string(w.size) +
+                               " bytes aligned to 64; " + std::to_string(size) + " were given");
+    weights[i] = bytes ? bytes : data.section(WeightSection).data() + w.offset;
+    return {};
+  }
+  return Status::error(QUERN_ERROR_ARGUMENT,
+                       "the program has no weight '" + std::string(name) + "'");
+}
+
 void Engine::runStep(quern_step &step) {
   step.weights = weights.data();
   step.cache = cache.data();
   step.scratch = scratch.data();
   step.barrier = &pool->barrier();
+  step.observe = observer;
+  step.observe_context = observerContext;
   struct Call {
     quern_forward forward;
     const quern_step *step;

@@ -270,4 +270,21 @@ quern_status quern_set_logits_callback(quern_model *model, quern_logits_callback
   return QUERN_OK;
 }
 
+quern_status quern_set_observer(quern_model *model, quern_observer_callback observer, void *user) {
+  if (!model)
+    return QUERN_ERROR_ARGUMENT;
+  model->model.engine->observer = observer;
+  model->model.engine->observerContext = user;
+  return QUERN_OK;
+}
+
+quern_status quern_replace_weight(quern_model *model, const char *name, const void *data,
+                                  size_t size, quern_error *error) {
+  if (!model || !name)
+    return badArgument("quern_replace_weight: a pointer is null", error);
+  return guarded(error, [&] {
+    return model->model.engine->replaceWeight(name, static_cast<const uint8_t *>(data), size);
+  });
+}
+
 } // extern "C"

@@ -78,6 +78,22 @@ quern_kernel.schedule @write_after_read max_tokens 8 {
   quern_kernel.launch @produce(%x) over rows %n tokens %n : memref<8x64xf32>
 }
 
+// An observer sees a whole buffer from every thread, and nothing changes it meanwhile.
+// CHECK-LABEL: quern_kernel.schedule @observed
+quern_kernel.schedule @observed max_tokens 8 {
+  %n = quern_kernel.step_count tokens
+  %x = quern_kernel.buffer : memref<8x64xf32>
+  // CHECK: launch @produce
+  quern_kernel.launch @produce(%x) over rows %n tokens %n : memref<8x64xf32>
+  // CHECK-NEXT: barrier
+  // CHECK-NEXT: observe %{{.+}} as 0 rows
+  quern_kernel.observe %x as 0 rows %n : memref<8x64xf32>
+  // CHECK-NEXT: barrier
+  // CHECK-NEXT: launch @produce
+  quern_kernel.launch @produce(%x) over rows %n tokens %n : memref<8x64xf32>
+  // CHECK-NOT: barrier
+}
+
 // -----
 
 func.func private @produce(%x: memref<8x64xf32> {quern_kernel.access = #quern_kernel<access write_part>},

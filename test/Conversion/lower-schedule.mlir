@@ -20,12 +20,25 @@ quern_kernel.schedule @one max_tokens 1 {
   quern_kernel.launch @add(%mine) over rows %n tokens %n replicated : memref<8x64xf32>
 }
 
+quern_kernel.schedule @watched max_tokens 4 {
+  %n = quern_kernel.step_count tokens
+  %x = quern_kernel.buffer : memref<4x2x64xf32>
+  quern_kernel.observe %x as 7 rows %n : memref<4x2x64xf32>
+}
+
 // Kernels are internal and stay functions.
 // CHECK: llvm.func internal @add(%{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64, %{{.*}}: i64) attributes {{.*}}no_inline
 
 // The smaller schedule comes first; replicated launches get all units.
 // CHECK-LABEL: llvm.func internal @forward.one
 // CHECK: llvm.call @add(%{{.*}}, %[[ZERO:.*]], %[[N:.*]], %[[N]])
+
+// The observer, if there is one, gets two rows of 64 for each token.
+// CHECK-LABEL: llvm.func internal @forward.watched
+// CHECK: %[[ROWS:.*]] = llvm.trunc %{{.*}} : i64 to i32
+// CHECK: %[[SEEN:.*]] = llvm.icmp "ne" %[[OBSERVER:.*]], %{{.*}} : !llvm.ptr
+// CHECK: llvm.cond_br %[[SEEN]]
+// CHECK: llvm.call %[[OBSERVER]](%{{.*}}, %{{.*}}, %{{.*}}, %[[ROWS]], %{{.*}}, %{{.*}}, %{{.*}}) :
 
 // units * thread / threads, then a barrier, then the output that may be absent.
 // CHECK-LABEL: llvm.func internal @forward.many

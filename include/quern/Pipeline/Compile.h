@@ -38,6 +38,8 @@ struct CompileOptions {
   std::string kvCache;              ///< f32, f16, q8_0; empty: f32 for a model of f32, else f16
   int64_t context = 0;              ///< 0: the model's own, at most 4096
   bool weightsBeside = false;
+  bool observers = false;  ///< show the inputs of products to the program's caller (calibration)
+  bool dequantize = false; ///< `format` replaces coded weights, too
   bool dryRun = false; ///< plan and report, write nothing
   bool force = false;  ///< overwrite the output
   unsigned threads = 0; ///< 0: all cores; the result does not depend on it

@@ -13,9 +13,9 @@ namespace quern {
 
 /// Gives every float matrix that a product or an embedding reads the format `spec`, but for those
 /// that choose experts; its stored form stays as `NAME.stored`. Products with them then take
-/// `activations`. Coded weights are left alone.
+/// `activations`. Coded weights are left alone unless `codedToo`.
 llvm::Error encodeWeights(mlir::ModuleOp module, const format::Spec &spec,
-                          ActivationFormat activations);
+                          ActivationFormat activations, bool codedToo = false);
 
 } // namespace quern
 

@@ -15,6 +15,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace quern::runtime {
@@ -81,6 +82,14 @@ public:
   /// State of a sequence as bytes: a header and the cache's pages that are not all zero.
   Status save(int32_t sequence, std::vector<uint8_t> &out) const;
   Status restore(int32_t sequence, std::span<const uint8_t> state);
+
+  /// Called by programs with observers, on every thread; see Program.h.
+  quern_observer observer = nullptr;
+  void *observerContext = nullptr;
+
+  /// Puts other data in the place of a weight: exactly as many bytes, packed in the same way, which
+  /// must outlive the engine. Null: the program's own again.
+  Status replaceWeight(std::string_view name, const uint8_t *data, uint64_t size);
 
   /// Sees and may change every row of logits first.
   std::function<void(int32_t sequence, int32_t position, float *row)> logitsHook;

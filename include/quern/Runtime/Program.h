@@ -21,6 +21,11 @@ extern "C" {
 
 #define QUERN_ABI_VERSION 1u
 
+/* Called by every thread of a program with observers (calibration): `rows` activations of
+ * `columns` floats, row-major, that enter the products of observer `index`. */
+typedef void (*quern_observer)(void *context, int32_t index, const float *activations,
+                               int32_t rows, int32_t columns, int32_t thread, int32_t threads);
+
 typedef struct quern_step {
   int32_t token_count;      /* 1 .. program.max_tokens */
   int32_t output_count;     /* rows of logits wanted, 0 .. token_count */
@@ -34,6 +39,8 @@ typedef struct quern_step {
   float *logits;            /* [output_count][vocab_size] */
   float *embeddings;        /* [output_count][width] final hidden states, or null */
   void *barrier;            /* opaque, for quern_barrier */
+  quern_observer observe;   /* or null; only programs compiled with observers call it */
+  void *observe_context;
 } quern_step;
 
 /* Provided by the runtime: returns once all `threads` threads have arrived. */

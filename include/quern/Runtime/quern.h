@@ -145,6 +145,22 @@ typedef void (*quern_logits_callback)(void *user, int32_t sequence, int32_t posi
 QUERN_API quern_status quern_set_logits_callback(quern_model *model, quern_logits_callback callback,
                                                  void *user);
 
+/* --- calibration and evaluation --------------------------------------------------- */
+
+/* Called on each of the model's threads, at the same time, while a program compiled with
+ * observers runs: `rows` x `columns` floats that enter the products of observer `index`
+ * (`observers` in the metadata names them). The callback must not call the model. */
+typedef void (*quern_observer_callback)(void *user, int32_t index, const float *activations,
+                                        int32_t rows, int32_t columns, int32_t thread,
+                                        int32_t threads);
+QUERN_API quern_status quern_set_observer(quern_model *model, quern_observer_callback observer,
+                                          void *user);
+
+/* Puts `size` bytes at `data` (aligned to 64, kept by the caller, packed as the weight is) in the
+ * place of a weight, for this model only; a null `data` brings the program's own back. */
+QUERN_API quern_status quern_replace_weight(quern_model *model, const char *name, const void *data,
+                                            size_t size, quern_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -115,6 +115,18 @@ def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserO
   }];
 }
 
+def Kernel_ObserveOp : Kernel_Op<"observe"> {
+  let summary = "shows a buffer to the program's caller";
+  let description = [{
+    Every thread calls the step's observer, if it has one, with the observer's number, the
+    buffer's first `count` rows and its own number, so that the caller can share the work. A
+    buffer with more dimensions than two has several rows a token. Barriers before and after
+    keep the buffer as it is meanwhile.
+  }];
+  let arguments = (ins AnyStaticShapeMemRef:$buffer, I64Attr:$index, Index:$count);
+  let assemblyFormat = "$buffer `as` $index `rows` $count attr-dict `:` type($buffer)";
+}
+
 def Kernel_BarrierOp : Kernel_Op<"barrier"> {
   let summary = "all threads wait for each other";
   let assemblyFormat = "attr-dict";

@@ -277,6 +277,23 @@ def Quern_TakeRowsOp : Quern_InferringOp<"take_rows"> {
   let assemblyFormat = "$x `,` $indices attr-dict `:` type($x) `,` type($indices)";
 }
 
+def Quern_ObserveOp : Quern_Op<"observe", [MemoryEffects<[MemWrite]>]> {
+  let summary = "shows rows of activations to whoever runs the program";
+  let description = [{
+    Calibration needs what enters each product. `quern-insert-observers` puts one of these in
+    front of the products that share an input and numbers them; the program then calls its
+    caller's observer (`quern_set_observer`) with the rows of each step. `weights` names the
+    matrices the rows are multiplied with. It computes nothing and changes nothing.
+
+    ```mlir
+    quern.observe %x as 3 for ["blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"] : tensor<?x576xf32>
+    ```
+  }];
+  let arguments = (ins Quern_Rows:$x, ConfinedAttr<I64Attr, [IntNonNegative]>:$index,
+                       StrArrayAttr:$weights);
+  let assemblyFormat = "$x `as` $index `for` $weights attr-dict `:` type($x)";
+}
+
 //===----------------------------------------------------------------------===//
 // Experts
 //===----------------------------------------------------------------------===//

@@ -58,6 +58,26 @@ def HoistTakeRowsPass : Pass<"quern-hoist-take-rows", "::mlir::func::FuncOp"> {
   let statistics = [Statistic<"moved", "moved", "Ops that now compute fewer rows">];
 }
 
+def InsertObserversPass : Pass<"quern-insert-observers", "::mlir::ModuleOp"> {
+  let summary = "Show the inputs of products to whoever runs the program";
+  let description = [{
+    Puts a `quern.observe` in front of the first product that reads a value, for all products
+    that read it, and numbers the observers in program order. Run on the float model, a program compiled from the result hands its caller all that
+    calibration needs; logits do not change.
+
+    ```mlir
+    // Before
+    %g = quern.linear %x, %gate activations<f32> : ...
+    %u = quern.linear %x, %up activations<f32> : ...
+    // After
+    quern.observe %x as 0 for ["ffn_gate.weight", "ffn_up.weight"] : tensor<?x576xf32>
+    %g = quern.linear %x, %gate activations<f32> : ...
+    %u = quern.linear %x, %up activations<f32> : ...
+    ```
+  }];
+  let statistics = [Statistic<"inserted", "inserted", "Observers inserted">];
+}
+
 def VerifyModelPass : Pass<"quern-verify-model", "::mlir::ModuleOp"> {
   let summary = "Check that a module is a model that can be compiled";
   let description = [{
