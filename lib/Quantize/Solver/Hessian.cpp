@@ -1,0 +1,88 @@
+//===- Hessian.cpp - Damps, orders and factors H --------------------------===//
+//
+// F D F^T with F upper triangular is the Cholesky factorization with columns reversed.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Quantize/Solver.h"
+#include <Eigen/Cholesky>
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+using namespace quern::quantize;
+using llvm::createStringError;
+using llvm::Expected;
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// Fills order, feedback and variance; false if H is not positive definite.
+static bool factor(Hessian &out, const Matrix &damped) {
+  int64_t n = out.columns;
+  out.order.resize(size_t(n));
+  std::iota(out.order.begin(), out.order.end(), 0);
+  std::stable_sort(out.order.begin(), out.order.end(),
+                   [&](int32_t a, int32_t b) { return damped(a, a) > damped(b, b); });
+  // Reversed: the last column in the order comes first, and L becomes F mirrored.
+  Matrix reversed(n, n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      reversed(i, j) = damped(out.order[n - 1 - i], out.order[n - 1 - j]);
+  Eigen::LLT<Matrix> cholesky(reversed);
+  if (cholesky.info() != Eigen::Success)
+    return false;
+  Matrix lower = cholesky.matrixL();
+  out.feedback.assign(size_t(n * n), 0);
+  out.variance.assign(size_t(n), 0);
+  for (int64_t j = 0; j < n; ++j) {
+    double diagonal = lower(n - 1 - j, n - 1 - j);
+    if (!(diagonal > 0) || !std::isfinite(diagonal))
+      return false;
+    out.variance[size_t(out.order[j])] = float(diagonal * diagonal);
+    for (int64_t i = 0; i <= j; ++i)
+      out.feedback[size_t(i * n + j)] = float(lower(n - 1 - i, n - 1 - j) / diagonal);
+  }
+  return true;
+}
+
+Expected<Hessian> Hessian::create(llvm::ArrayRef<double> h, int64_t columns, double damping) {
+  Hessian out;
+  out.columns = columns;
+  int64_t n = columns;
+  out.raw.resize(size_t(n * n));
+  double trace = 0;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j <= i; ++j) {
+      double v = h[size_t(i * n + j)];
+      if (!std::isfinite(v))
+        return createStringError("the Hessian holds a number that is not finite at (" +
+                                 llvm::Twine(i) + ", " + llvm::Twine(j) + ")");
+      out.raw[size_t(i * n + j)] = out.raw[size_t(j * n + i)] = v;
+      if (i == j && v < 0)
+        return createStringError("the Hessian's diagonal is negative in column " + llvm::Twine(i));
+      trace += i == j ? v : 0;
+    }
+  if (trace == 0)
+    for (int64_t i = 0; i < n; ++i)
+      out.raw[size_t(i * n + i)] = 1;
+  double mean = trace == 0 ? 1 : trace / double(std::max<int64_t>(n, 1));
+  Eigen::Map<const Matrix> raw(out.raw.data(), n, n);
+  for (out.damping = damping;; out.damping = std::max(out.damping * 10, 1e-8)) {
+    Matrix damped = raw;
+    damped.diagonal().array() += out.damping * mean;
+    if (factor(out, damped)) {
+      out.damped.resize(size_t(n * n));
+      for (int64_t i = 0; i < n * n; ++i)
+        out.damped[size_t(i)] = float(damped.data()[i]);
+      return out;
+    }
+    if (out.damping > 1e6)
+      return createStringError("the Hessian cannot be factored: it is not a sum of squares");
+  }
+}
+
+Hessian Hessian::identity(int64_t columns) {
+  std::vector<double> h(size_t(columns * columns));
+  for (int64_t i = 0; i < columns; ++i)
+    h[size_t(i * columns + i)] = 1;
+  return llvm::cantFail(create(h, columns, 0));
+}

@@ -1,0 +1,204 @@
+//===- Search.cpp - Scales and offsets by weighted search -----------------===//
+//
+// Each innermost tile gets the real scale (and offset) that suits it best by itself, each column
+// weighted by the variance that feedback leaves to it; then the levels are chosen that come
+// closest to those.
+//
+//===----------------------------------------------------------------------===//
+#include "Row.h"
+#include <cmath>
+
+using namespace quern;
+using namespace quern::quantize;
+
+namespace {
+/// Weighted sums over a tile for given codes: least squares of w ~ s u + o.
+struct Sums {
+  double a = 0, u = 0, uu = 0, x = 0, xu = 0, xx = 0;
+  void add(double weight, double unit, double value) {
+    a += weight;
+    u += weight * unit;
+    uu += weight * unit * unit;
+    x += weight * value;
+    xu += weight * value * unit;
+    xx += weight * value * value;
+  }
+  double error(double s, double o) const {
+    return xx - 2 * s * xu - 2 * o * x + s * s * uu + 2 * s * o * u + o * o * a;
+  }
+};
+} // namespace
+
+/// The best scale and offset of columns [first, end); `scaleWeight`: how much a deviation from the
+/// scale costs.
+void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeight,
+                  float &offsetOut) {
+  bool withOffset = !offset.empty();
+  float sign = spec.offsetSign < 0 ? -1 : 1;
+  bool offsetSigned = withOffset && offset.isSigned(), scaleSigned = scale.isSigned();
+  float least = INFINITY, most = -INFINITY;
+  for (int64_t k = first; k < end; ++k) {
+    least = std::min(least, w[size_t(k)]);
+    most = std::max(most, w[size_t(k)]);
+  }
+  double best = INFINITY;
+  auto consider = [&](double s, double o) {
+    for (int round = 0; round < 3; ++round) {
+      Sums sums;
+      for (int64_t k = first; k < end; ++k) {
+        float unit = s == 0 ? 0 : float((double(w[size_t(k)]) - o) / s);
+        uint32_t code = grid.nearest(unit + zeroAt(k));
+        sums.add(double(h.variance[size_t(k)]), double(grid.value(code) - zeroAt(k)),
+                 double(w[size_t(k)]));
+      }
+      if (double error = sums.error(s, o); error < best && std::isfinite(error)) {
+        best = error;
+        scaleOut = float(s);
+        offsetOut = float(o);
+        scaleWeight = float(sums.uu);
+      }
+      if (round == 2)
+        return;
+      double determinant = sums.uu * sums.a - sums.u * sums.u;
+      if (withOffset && determinant > 1e-12 * sums.uu * sums.a) {
+        s = (sums.xu * sums.a - sums.x * sums.u) / determinant;
+        o = (sums.x * sums.uu - sums.xu * sums.u) / determinant;
+        if (!offsetSigned && o * sign < 0) {
+          o = 0;
+          s = sums.uu > 0 ? sums.xu / sums.uu : 0;
+        }
+      } else if (sums.uu > 0) {
+        s = (sums.xu - o * sums.u) / sums.uu;
+      }
+      if (!scaleSigned && s < 0)
+        return;
+    }
+  };
+  consider(0, 0);
+  if (withOffset) {
+    float o = !offsetSigned && least * sign < 0 ? 0 : least;
+    double range = double(most) - double(o);
+    double span = double(grid.high()) - double(grid.low());
+    if (range > 0)
+      for (int i = -6; i <= 14; ++i) {
+        double s = range / (span + 0.1 * i * (span < 8 ? 1 : span / 8));
+        consider(s, double(o) - s * double(grid.low()));
+      }
+    return;
+  }
+  float magnitude = std::max(std::fabs(least), std::fabs(most));
+  double reach = std::max(std::fabs(double(grid.low())), std::fabs(double(grid.high())));
+  if (magnitude == 0 || reach == 0)
+    return;
+  for (int i = 0; i <= 20; ++i) {
+    double s = double(magnitude) / reach * (0.55 + 0.035 * i);
+    consider(s, 0);
+    if (scaleSigned)
+      consider(-s, 0);
+  }
+}
+
+/// Chooses numbers of a chain of one or two levels whose products come close to `targets`.
+void Row::assignLevels(LevelRow &chain, llvm::ArrayRef<float> targets,
+                       llvm::ArrayRef<float> weights, float largest) {
+  size_t inner = chain.count() - 1;
+  uint64_t raw;
+  float value;
+  if (inner == 0) {
+    for (int64_t t = 0; t < chain.tileCount(0); ++t)
+      if (chain.snap(0, targets[size_t(t)], raw, value))
+        chain.set(0, t, raw, value);
+    return;
+  }
+  size_t outer = inner - 1;
+  int64_t perOuter = chain.tileColumns(outer) / chain.tileColumns(inner);
+  std::vector<std::pair<uint64_t, float>> best, now;
+  for (int64_t o = 0; o < chain.tileCount(outer); ++o) {
+    int64_t first = o * perOuter, end = std::min(chain.tileCount(inner), first + perOuter);
+    float extreme = 0;
+    for (int64_t t = first; t < end; ++t)
+      if (std::fabs(targets[size_t(t)]) > std::fabs(extreme))
+        extreme = targets[size_t(t)];
+    if (extreme == 0)
+      continue;
+    float beyond = chain.outside(outer, o);
+    double least = INFINITY;
+    uint64_t bestRaw = chain.raw(outer, o);
+    float bestValue = chain.value(outer, o);
+    for (int side = 0; side < 2; ++side)
+      for (int i = -4; i <= 8; ++i) {
+        float start = extreme / (largest * (1 + 0.02f * float(i))) * (side ? -1 : 1);
+        uint64_t outerRaw;
+        float outerValue;
+        for (int round = 0; round < 2; ++round) {
+          if (!chain.snap(outer, start / beyond, outerRaw, outerValue))
+            break;
+          float unit = beyond * outerValue;
+          if (unit == 0)
+            break;
+          now.clear();
+          double error = 0, nn = 0, nt = 0;
+          for (int64_t t = first; t < end; ++t) {
+            float target = targets[size_t(t)];
+            if (!chain.snap(inner, target / unit, raw, value))
+              value = 0;
+            now.push_back({raw, value});
+            double weight = double(weights[size_t(t)]);
+            double d = double(target) - double(unit) * double(value);
+            error += weight * d * d;
+            nn += weight * double(value) * double(value);
+            nt += weight * double(value) * double(target);
+          }
+          if (error < least) {
+            least = error;
+            bestRaw = outerRaw;
+            bestValue = outerValue;
+            best = now;
+          }
+          if (nn == 0)
+            break;
+          start = float(nt / nn); // least squares for these numbers
+        }
+      }
+    if (!std::isfinite(least))
+      continue;
+    chain.set(outer, o, bestRaw, bestValue);
+    for (int64_t t = first; t < end; ++t)
+      chain.set(inner, t, best[size_t(t - first)].first, best[size_t(t - first)].second);
+  }
+}
+
+/// Largest value an innermost number can have.
+static float largestInner(const LevelRow &chain) {
+  const format::Level &level = chain.level(chain.count() - 1);
+  if (level.number.isFloat())
+    return 1;
+  float top = level.number.kind == format::Number::Kind::Signed
+                  ? float(uint64_t(1) << (level.number.bits - 1)) - 1
+                  : float((uint64_t(1) << level.number.bits) - 1);
+  return (top + level.addend) * level.multiplier;
+}
+
+void Row::searchLevels() {
+  if (scale.empty() || !scale.allAdjustable() || !offset.allAdjustable() || scale.count() > 2 ||
+      offset.count() > 2)
+    return;
+  int64_t width = scale.tileColumns(scale.count() - 1);
+  if (!offset.empty() && offset.tileColumns(offset.count() - 1) != width)
+    return;
+  int64_t tiles = scale.tileCount(scale.count() - 1);
+  std::vector<float> scales(size_t(tiles), 0.0f), weights(size_t(tiles), 0.0f),
+      offsets(size_t(tiles), 0.0f), offsetWeights(size_t(tiles), 0.0f);
+  for (int64_t t = 0; t < tiles; ++t) {
+    int64_t first = t * width, end = std::min(n, first + width);
+    fitTile(first, end, scales[size_t(t)], weights[size_t(t)], offsets[size_t(t)]);
+    for (int64_t k = first; k < end; ++k)
+      offsetWeights[size_t(t)] += h.variance[size_t(k)];
+    if (spec.offsetSign < 0)
+      offsets[size_t(t)] = -offsets[size_t(t)];
+  }
+  assignLevels(scale, scales, weights, largestInner(scale));
+  if (!offset.empty())
+    assignLevels(offset, offsets, offsetWeights, largestInner(offset));
+  expandLevels();
+}

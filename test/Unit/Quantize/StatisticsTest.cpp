@@ -1,0 +1,170 @@
+//===- StatisticsTest.cpp - Sums and their file ---------------------------===//
+#include "quern/Quantize/Statistics.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/xxhash.h"
+#include <gtest/gtest.h>
+#include <random>
+
+using namespace quern::quantize;
+
+namespace {
+std::vector<float> randomRows(int64_t count, int64_t columns, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> rows(size_t(count * columns));
+  for (float &v : rows)
+    v = normal(random);
+  return rows;
+}
+
+struct File {
+  llvm::SmallString<128> path;
+  File() { EXPECT_FALSE(llvm::sys::fs::createTemporaryFile("statistics", "qst", path)); }
+  ~File() { llvm::sys::fs::remove(path); }
+  std::string bytes() const {
+    return (*llvm::MemoryBuffer::getFile(path, false, false))->getBuffer().str();
+  }
+  void write(llvm::StringRef bytes) const {
+    std::error_code ec;
+    llvm::raw_fd_ostream(path, ec) << bytes;
+    ASSERT_FALSE(ec);
+  }
+  std::string error() const {
+    auto read = Statistics::read(path);
+    return read ? "" : llvm::toString(read.takeError());
+  }
+};
+
+Statistics example(unsigned seed) {
+  Statistics s;
+  s.model = "toy";
+  s.text = "text.txt";
+  s.tokens = 30;
+  s.inputs.emplace_back(std::vector<std::string>{"blk.0.attn_q.weight", "blk.0.attn_k.weight"}, 5);
+  s.inputs.emplace_back(std::vector<std::string>{"output.weight"}, 3);
+  s.inputs[0].add(randomRows(30, 5, seed).data(), 30);
+  s.inputs[1].add(randomRows(30, 3, seed + 1).data(), 30);
+  return s;
+}
+} // namespace
+
+TEST(Statistics, SumsAreThoseOfTheRows) {
+  // Wider than a block of columns, and more rows than one.
+  int64_t count = 300, columns = 150;
+  std::vector<float> rows = randomRows(count, columns, 1);
+  InputStatistics input({"w"}, columns);
+  input.add(rows.data(), 200);
+  input.add(rows.data() + 200 * columns, count - 200);
+  EXPECT_EQ(input.rows, uint64_t(count));
+  for (int64_t i = 0; i < columns; ++i) {
+    double sum = 0, sumAbs = 0, fourth = 0;
+    float most = 0;
+    for (int64_t t = 0; t < count; ++t) {
+      double v = double(rows[size_t(t * columns + i)]);
+      sum += v;
+      sumAbs += std::abs(v);
+      fourth += v * v * v * v;
+      most = std::max(most, float(std::abs(v)));
+    }
+    EXPECT_NEAR(input.sum[size_t(i)], sum, 1e-9);
+    EXPECT_NEAR(input.sumAbs[size_t(i)], sumAbs, 1e-9);
+    EXPECT_NEAR(input.sumFourth[size_t(i)], fourth, 1e-9);
+    EXPECT_EQ(input.absMax[size_t(i)], most);
+    for (int64_t j = 0; j < columns; ++j) {
+      double product = 0;
+      for (int64_t t = 0; t < count; ++t)
+        product += double(rows[size_t(t * columns + i)]) * double(rows[size_t(t * columns + j)]);
+      EXPECT_NEAR(input.at(i, j), product, 1e-3);
+    }
+  }
+}
+
+TEST(Statistics, ThreadsShareTheWork) {
+  int64_t count = 70, columns = 200;
+  std::vector<float> rows = randomRows(count, columns, 2);
+  InputStatistics one({"w"}, columns), three({"w"}, columns);
+  one.add(rows.data(), count);
+  for (int thread : {2, 0, 1})
+    three.add(rows.data(), count, thread, 3);
+  EXPECT_EQ(one.hessian, three.hessian);
+  EXPECT_EQ(one.rows, three.rows);
+  EXPECT_EQ(one.sumAbs, three.sumAbs);
+  EXPECT_EQ(one.absMax, three.absMax);
+}
+
+TEST(Statistics, FileKeepsEverything) {
+  Statistics s = example(3);
+  File file;
+  llvm::cantFail(s.write(file.path, true));
+  EXPECT_TRUE(isStatistics(file.path));
+  Statistics r = llvm::cantFail(Statistics::read(file.path));
+  EXPECT_EQ(r.model, s.model);
+  EXPECT_EQ(r.text, s.text);
+  EXPECT_EQ(r.tokens, s.tokens);
+  ASSERT_EQ(r.inputs.size(), 2u);
+  const InputStatistics *found = r.find("blk.0.attn_k.weight");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->weights, s.inputs[0].weights);
+  EXPECT_EQ(found->sumFourth, s.inputs[0].sumFourth);
+  for (int64_t i = 0; i < 5; ++i)
+    for (int64_t j = 0; j < 5; ++j)
+      EXPECT_EQ(float(found->at(i, j)), float(s.inputs[0].at(i, j)));
+  EXPECT_FALSE(r.find("blk.0.attn_v.weight"));
+  // Not over what exists, unless asked.
+  EXPECT_NE(llvm::toString(s.write(file.path, false)), "");
+}
+
+TEST(Statistics, HalvesAddUp) {
+  std::vector<float> rows = randomRows(90, 5, 4);
+  auto with = [&](int64_t first, int64_t count) {
+    Statistics s;
+    s.tokens = uint64_t(count);
+    s.inputs.emplace_back(std::vector<std::string>{"w"}, 5);
+    s.inputs[0].add(rows.data() + first * 5, count);
+    return s;
+  };
+  Statistics all = with(0, 90), half = with(0, 40);
+  llvm::cantFail(half.merge(with(40, 50)));
+  EXPECT_EQ(half.tokens, all.tokens);
+  EXPECT_EQ(half.inputs[0].rows, 90u);
+  EXPECT_EQ(half.inputs[0].absMax, all.inputs[0].absMax);
+  for (int64_t i = 0; i < 25; ++i)
+    EXPECT_NEAR(half.inputs[0].hessian[size_t(i)], all.inputs[0].hessian[size_t(i)], 1e-4);
+  EXPECT_NE(llvm::toString(half.merge(example(1))), "");
+  EXPECT_EQ(half.tokens, all.tokens);
+}
+
+TEST(Statistics, DamagedFiles) {
+  File file;
+  llvm::cantFail(example(5).write(file.path, true));
+  std::string good = file.bytes();
+  for (size_t size : {size_t(0), size_t(7), size_t(20), good.size() / 2, good.size() - 1}) {
+    file.write(good.substr(0, size));
+    EXPECT_NE(file.error(), "") << size;
+  }
+  // Whatever byte is wrong is found; with a hash that was made to fit, nothing crashes.
+  std::mt19937 random(6);
+  for (int trial = 0; trial < 400; ++trial) {
+    std::string bad = good;
+    size_t at = random() % bad.size();
+    bad[at] = char(uint8_t(bad[at]) ^ (1 + random() % 255));
+    if (trial % 10 == 0) {
+      file.write(bad);
+      EXPECT_NE(file.error(), "") << at;
+    }
+    uint64_t hash = llvm::xxh3_64bits(llvm::StringRef(bad).drop_front(24));
+    memcpy(bad.data() + 16, &hash, 8);
+    file.write(bad);
+    file.error();
+  }
+  // A count of columns that no memory could hold.
+  std::string huge = good;
+  size_t columns = huge.find("blk.0.attn_k.weight") + strlen("blk.0.attn_k.weight");
+  uint64_t wide = uint64_t(1) << 61;
+  memcpy(huge.data() + columns, &wide, 8);
+  uint64_t hash = llvm::xxh3_64bits(llvm::StringRef(huge).drop_front(24));
+  memcpy(huge.data() + 16, &hash, 8);
+  file.write(huge);
+  EXPECT_NE(file.error().find("has 2305843009213693952 columns"), std::string::npos);
+}
