@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Import/ChatTemplate.h"
 #include "ChatTemplateAst.h"
+#include "quern/Support/Json.h"
 #include "llvm/ADT/STLExtras.h"
 
 using namespace llvm;
@@ -27,6 +28,8 @@ private:
   jinja::Block program;
   std::string bos, eos;
   bool dates = false; ///< strftime_now is defined
+  /// Of all renderings together; a real template needs some thirty thousand.
+  mutable uint64_t budget = 500000;
 
   Error between(const std::string &text, const std::vector<std::string> &marks,
                 std::vector<std::string> &out) const;
@@ -85,7 +88,7 @@ Expected<std::string> Deriver::render(const Messages &messages, bool answer) con
       {"eos_token", Value::of(eos)}};
   if (dates)
     variables.emplace_back("strftime_now", Value::builtin("strftime_now_placeholder"));
-  return jinja::render(program, variables);
+  return jinja::render(program, variables, budget);
 }
 
 /// What lies before, between and after the marks, which must occur once each and in order.
@@ -315,7 +318,7 @@ ChatFormat readChatFormat(const ModelFile &model) {
     source = templateText(model.metadata.get("tokenizer.chat_template"));
     const json::Array *tokens = model.metadata.getArray("tokenizer.ggml.tokens");
     auto text = [&](StringRef name) -> std::string {
-      std::optional<int64_t> id = model.metadata.getInteger(name);
+      std::optional<int64_t> id = integerOf(model.metadata, name);
       if (!tokens || !id || *id < 0 || size_t(*id) >= tokens->size())
         return "";
       return (*tokens)[*id].getAsString().value_or("").str();

@@ -40,7 +40,7 @@ struct Expr {
   Value value;
   std::vector<ExprPtr> items;
   std::vector<std::pair<std::string, ExprPtr>> named;
-  unsigned line = 0;
+  unsigned line = 0, height = 1; ///< of the tree below
 };
 
 struct Node;
@@ -76,9 +76,11 @@ struct Node {
 llvm::Expected<Block> parse(llvm::StringRef source);
 
 /// Renders; every error of the template (also `raise_exception`) is an Error. `variables` are the
-/// template's context. Work, depth and output are bounded.
+/// template's context. Work, depth and output are bounded; the work is taken off `budget`, beyond
+/// which it is an error too.
 llvm::Expected<std::string> render(const Block &program,
-                                   const std::vector<std::pair<std::string, Value>> &variables);
+                                   const std::vector<std::pair<std::string, Value>> &variables,
+                                   uint64_t &budget);
 
 } // namespace quern::import::jinja
 

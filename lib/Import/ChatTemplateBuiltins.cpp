@@ -81,6 +81,8 @@ Value Interpreter::callBuiltin(const std::string &name, const Arguments &a) {
     for (const auto &[key, value] : a.named) {
       if (value.isNamespace)
         return fail("a namespace cannot hold a namespace");
+      if (!spend(v.dict->size() / 8))
+        return {};
       v.set(key, value);
     }
     return v;
@@ -155,6 +157,9 @@ Value Interpreter::callMethod(const Value &self, const std::string &name, const 
     if ((name == "startswith" || name == "endswith") && given)
       return Value::boolean(name == "startswith" ? text.starts_with(first->text)
                                                  : text.ends_with(first->text));
+    if ((name == "find" || name == "replace" || name == "split") && given &&
+        !spendSearch(self.text, first->text))
+      return {};
     if (name == "find" && given) {
       size_t hit = text.find(first->text);
       return Value::of(hit == StringRef::npos ? int64_t(-1)
@@ -229,6 +234,8 @@ Value Interpreter::applyFilter(const std::string &name, const Value &in, const A
   if (name == "replace") {
     if (a.positional.size() < 2)
       return fail("the filter replace needs two strings");
+    if (!spendSearch(in.str(), a.positional[0].str()))
+      return {};
     return sized(replaceText(in.str(), a.positional[0].str(), a.positional[1].str()));
   }
   if (name == "indent") {
@@ -377,7 +384,8 @@ bool Interpreter::applyTest(const std::string &name, const Value &in, const Argu
       return !equal(in, *first);
     if (name == "in") {
       if (first->isString())
-        return in.isString() && StringRef(first->text).contains(in.text);
+        return spendSearch(first->text, in.text) && in.isString() &&
+               StringRef(first->text).contains(in.text);
       List items;
       iterate(*first, items);
       for (const Value &v : items)

@@ -99,7 +99,10 @@ bool Interpreter::statement(const Node &node, std::string &out) {
     break;
   case Node::Output: {
     std::string text = evaluate(*node.a).str();
-    spend(text.size() / 16);
+    if (text.size() > maxText || !spend(text.size() / 16)) {
+      fail("a string grows beyond 1 MiB");
+      return false;
+    }
     out += text;
     break;
   }
@@ -129,22 +132,20 @@ bool Interpreter::statement(const Node &node, std::string &out) {
   return !failed();
 }
 
-namespace {
-/// Whether a value is or holds a namespace or a function.
-bool holdsNamespace(const Value &v, unsigned depth = 0) {
-  if (v.isNamespace || v.kind == Value::Callable || depth > 40)
+/// Whether a value is or holds a namespace or a function, as far as the work may be afforded.
+bool Interpreter::holdsNamespace(const Value &v) {
+  if (v.isNamespace || v.kind == Value::Callable || !spend(1))
     return true;
   if (v.kind == Value::ListKind)
     for (const Value &item : *v.list)
-      if (holdsNamespace(item, depth + 1))
+      if (holdsNamespace(item))
         return true;
   if (v.kind == Value::DictKind)
     for (const auto &[k, item] : *v.dict)
-      if (holdsNamespace(item, depth + 1))
+      if (holdsNamespace(item))
         return true;
   return false;
 }
-} // namespace
 
 bool Interpreter::assign(const Node &node) {
   Value value;
@@ -173,6 +174,8 @@ bool Interpreter::assign(const Node &node) {
     fail("a namespace cannot hold a namespace or a function");
     return false;
   }
+  if (!spend(target.dict->size() / 8))
+    return false;
   target.set(node.text, value);
   return true;
 }
@@ -282,6 +285,8 @@ Value Interpreter::call(const Expr &e) {
 Value Interpreter::attribute(const Value &object, const std::string &name) {
   if (object.kind == Value::Undefined)
     return fail("'" + object.text + "' is undefined");
+  if (object.kind == Value::DictKind && !spend(object.dict->size() / 8))
+    return {};
   if (const Value *v = object.find(name))
     return *v;
   return Value::undefined(name);
@@ -359,6 +364,8 @@ Value Interpreter::binary(const Expr &e) {
     if (b.isString()) {
       if (!a.isString())
         return fail("'in' a string needs a string");
+      if (!spendSearch(b.text, a.text))
+        return {};
       found = b.text.find(a.text) != std::string::npos;
     } else {
       List items;
@@ -458,7 +465,8 @@ Value Interpreter::evaluate(const Expr &e) {
     out = e.value;
     break;
   case Expr::Name:
-    out = lookUp(e.text);
+    if (spend(scopes.size() / 8))
+      out = lookUp(e.text);
     break;
   case Expr::ListLit: {
     List items;
@@ -469,7 +477,7 @@ Value Interpreter::evaluate(const Expr &e) {
   }
   case Expr::DictLit: {
     Value dict = Value::of(Dict());
-    for (size_t i = 0; i + 1 < e.items.size(); i += 2)
+    for (size_t i = 0; i + 1 < e.items.size() && spend(dict.dict->size() / 8); i += 2)
       dict.set(evaluate(*e.items[i]).str(), evaluate(*e.items[i + 1]));
     out = dict;
     break;
@@ -542,12 +550,18 @@ Value Interpreter::evaluate(const Expr &e) {
   }
   }
   --depth;
+  // A copy of a text costs what it has; and destructors recurse into what is nested.
+  if (!spend(out.text.size() / 16))
+    return {};
+  if (out.nesting > maxNesting)
+    return fail("a value is nested too deeply");
   return out;
 }
 
 Expected<std::string> render(const Block &program,
-                             const std::vector<std::pair<std::string, Value>> &variables) {
-  Interpreter interpreter;
+                             const std::vector<std::pair<std::string, Value>> &variables,
+                             uint64_t &budget) {
+  Interpreter interpreter(budget);
   interpreter.scopes.resize(2); // what is given, and what the template sets
   for (const auto &[name, value] : variables)
     interpreter.scopes[0][name] = value;

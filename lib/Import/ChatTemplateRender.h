@@ -7,6 +7,8 @@
 #define QUERN_LIB_IMPORT_CHATTEMPLATERENDER_H
 
 #include "ChatTemplateAst.h"
+#include "quern/Support/Printable.h"
+#include "llvm/Support/JSON.h"
 
 namespace quern::import::jinja {
 
@@ -19,6 +21,9 @@ struct Arguments {
 
 class Interpreter {
 public:
+  /// Takes its work off `budget`.
+  explicit Interpreter(uint64_t &budget) : budget(budget) {}
+
   using Scope = std::map<std::string, Value>;
   std::vector<Scope> scopes;
   std::string problem; ///< the first error; everything stops at it
@@ -34,8 +39,11 @@ public:
   Value attribute(const Value &object, const std::string &name);
 
   Value fail(const llvm::Twine &message) {
-    if (problem.empty())
-      problem = "line " + std::to_string(line) + ": " + message.str();
+    if (problem.empty()) {
+      std::string text = printable(message.str()); // may quote what the template made
+      problem = "line " + std::to_string(line) + ": " +
+                (text.size() > 200 ? llvm::json::fixUTF8(text.substr(0, 200)) + "..." : text);
+    }
     return {};
   }
   bool failed() const { return !problem.empty(); }
@@ -50,31 +58,37 @@ public:
   bool iterate(const Value &v, List &out);
 
   static constexpr size_t maxText = 1 << 20, maxItems = 100000;
-  /// About what it costs to walk or copy a value.
-  static uint64_t weight(const Value &v) {
-    return v.kind == Value::ListKind   ? v.list->size()
-           : v.kind == Value::DictKind ? v.dict->size()
-                                       : v.text.size() / 16;
-  }
+  static constexpr unsigned maxNesting = 100;
+  /// About what it costs to walk or copy a value (not what its elements hold in turn).
+  static uint64_t weight(const Value &v) { return v.weight + v.text.size() / 16; }
   /// Counts work; beyond a bound the template is refused.
   bool spend(uint64_t work) {
-    steps += work;
-    if (steps > maxSteps)
+    if (work > budget)
       fail("the template does not come to an end");
+    budget -= std::min(work, budget);
     return !failed();
+  }
+  /// Looking for one text in another may compare at every place.
+  bool spendSearch(const std::string &text, const std::string &part) {
+    return spend((text.size() / 16 + 1) * (part.size() / 64 + 1));
+  }
+  bool equal(const Value &a, const Value &b) {
+    bool same = jinja::equal(a, b, budget);
+    spend(0);
+    return same;
   }
 
 private:
   enum Flow { Normal, BreakLoop, ContinueLoop };
   Flow flow = Normal;
   unsigned line = 0, depth = 0;
-  uint64_t steps = 0;
-  static constexpr uint64_t maxSteps = 2000000;
+  uint64_t &budget;
 
   bool statement(const Node &node, std::string &out);
   bool loop(const Node &node, std::string &out);
   bool assign(const Node &node);
   bool bind(const std::vector<std::string> &names, const Value &value, Scope &scope);
+  bool holdsNamespace(const Value &v);
   Value lookUp(const std::string &name);
   Value binary(const Expr &e);
   Value index(const Value &object, const Value &key);

@@ -10,8 +10,6 @@
 namespace quern::import::jinja {
 
 namespace {
-constexpr unsigned deepest = 40;
-
 std::string number(double d) {
   char buffer[64];
   for (int digits = 1; digits <= 17; ++digits) { // the shortest that reads back equal
@@ -57,6 +55,7 @@ const Value *Value::find(const std::string &key) const {
 }
 
 void Value::set(const std::string &key, Value v) {
+  account(v);
   for (auto &[k, old] : *dict)
     if (k == key) {
       old = std::move(v);
@@ -65,136 +64,183 @@ void Value::set(const std::string &key, Value v) {
   dict->emplace_back(key, std::move(v));
 }
 
-std::string Value::str(unsigned depth) const {
+std::string Value::str() const {
   switch (kind) {
   case Undefined:
     return "";
   case String:
     return text;
   default:
-    return repr(depth);
+    return repr();
   }
 }
 
-std::string Value::repr(unsigned depth) const {
-  if (depth > deepest)
-    return "...";
+std::string Value::repr() const {
+  std::string out;
+  repr(out);
+  return out;
+}
+
+static void quote(const std::string &text, std::string &out) {
+  bool plain = text.find('\'') == std::string::npos || text.find('"') != std::string::npos;
+  char mark = plain ? '\'' : '"';
+  out += mark;
+  for (char c : text) {
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\\' || c == mark)
+      (out += '\\') += c;
+    else
+      out += c;
+  }
+  out += mark;
+}
+
+void Value::repr(std::string &out) const {
+  if (out.size() > longest)
+    return;
   switch (kind) {
   case Undefined:
-    return "Undefined";
+    out += "Undefined";
+    break;
   case None:
-    return "None";
+    out += "None";
+    break;
   case Bool:
-    return integer ? "True" : "False";
+    out += integer ? "True" : "False";
+    break;
   case Int:
-    return std::to_string(integer);
+    out += std::to_string(integer);
+    break;
   case Float:
-    return quern::import::jinja::number(number);
-  case String: {
-    char quote =
-        text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
-    std::string out(1, quote);
-    for (char c : text) {
-      if (c == '\n')
-        out += "\\n";
-      else if (c == '\t')
-        out += "\\t";
-      else if (c == '\r')
-        out += "\\r";
-      else if (c == '\\' || c == quote)
-        (out += '\\') += c;
+    out += quern::import::jinja::number(number);
+    break;
+  case String:
+    quote(text, out);
+    break;
+  case ListKind:
+    out += '[';
+    for (size_t i = 0; i < list->size() && out.size() <= longest; ++i) {
+      out += i ? ", " : "";
+      (*list)[i].repr(out);
+    }
+    out += ']';
+    break;
+  case DictKind:
+    out += '{';
+    for (size_t i = 0; i < dict->size() && out.size() <= longest; ++i) {
+      out += i ? ", " : "";
+      quote((*dict)[i].first, out);
+      out += ": ";
+      (*dict)[i].second.repr(out);
+    }
+    out += '}';
+    break;
+  case Callable:
+    out += "<function>";
+    break;
+  }
+}
+
+std::string Value::json(int indent) const {
+  std::string out;
+  json(out, indent, 0);
+  return out;
+}
+
+static void jsonText(const std::string &text, std::string &out) {
+  out += '"';
+  for (char c : text) {
+    switch (c) {
+    case '"':
+      out += "\\\"";
+      break;
+    case '\\':
+      out += "\\\\";
+      break;
+    case '\n':
+      out += "\\n";
+      break;
+    case '\r':
+      out += "\\r";
+      break;
+    case '\t':
+      out += "\\t";
+      break;
+    default:
+      if (static_cast<unsigned char>(c) < 0x20)
+        out += llvm::formatv("\\u{0:x-4}", unsigned(c)).str();
       else
         out += c;
     }
-    return out += quote;
   }
-  case ListKind: {
-    std::string out = "[";
-    for (const Value &v : *list)
-      out += (out.size() > 1 ? ", " : "") + v.repr(depth + 1);
-    return out + "]";
-  }
-  case DictKind: {
-    std::string out = "{";
-    for (const auto &[k, v] : *dict)
-      out += (out.size() > 1 ? ", " : "") + Value::of(k).repr(depth + 1) + ": " + v.repr(depth + 1);
-    return out + "}";
-  }
-  case Callable:
-    return "<function>";
-  }
-  return "";
+  out += '"';
 }
 
-std::string Value::json(int indent, unsigned depth) const {
-  if (depth > deepest)
-    return "null";
+void Value::json(std::string &out, int indent, unsigned depth) const {
+  if (out.size() > longest)
+    return;
   auto newline = [&](unsigned level) {
-    return indent < 0 ? std::string() : "\n" + std::string(size_t(indent) * level, ' ');
+    if (indent >= 0)
+      (out += '\n').append(size_t(indent) * level, ' ');
   };
-  std::string comma = indent < 0 ? ", " : ",";
+  const char *comma = indent < 0 ? ", " : ",";
   switch (kind) {
   case Undefined:
   case None:
   case Callable:
-    return "null";
+    out += "null";
+    break;
   case Bool:
-    return integer ? "true" : "false";
+    out += integer ? "true" : "false";
+    break;
   case Int:
   case Float:
-    return repr();
-  case String: {
-    std::string out = "\"";
-    for (char c : text) {
-      switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20)
-          out += llvm::formatv("\\u{0:x-4}", unsigned(c)).str();
-        else
-          out += c;
-      }
+    repr(out);
+    break;
+  case String:
+    jsonText(text, out);
+    break;
+  case ListKind:
+    out += '[';
+    for (size_t i = 0; i < list->size() && out.size() <= longest; ++i) {
+      out += i ? comma : "";
+      newline(depth + 1);
+      (*list)[i].json(out, indent, depth + 1);
     }
-    return out + "\"";
+    if (!list->empty())
+      newline(depth);
+    out += ']';
+    break;
+  case DictKind:
+    out += '{';
+    for (size_t i = 0; i < dict->size() && out.size() <= longest; ++i) {
+      out += i ? comma : "";
+      newline(depth + 1);
+      jsonText((*dict)[i].first, out);
+      out += ": ";
+      (*dict)[i].second.json(out, indent, depth + 1);
+    }
+    if (!dict->empty())
+      newline(depth);
+    out += '}';
+    break;
   }
-  case ListKind: {
-    if (list->empty())
-      return "[]";
-    std::string out = "[";
-    for (size_t i = 0; i < list->size(); ++i)
-      out += (i ? comma : "") + newline(depth + 1) + (*list)[i].json(indent, depth + 1);
-    return out + newline(depth) + "]";
-  }
-  case DictKind: {
-    if (dict->empty())
-      return "{}";
-    std::string out = "{";
-    for (size_t i = 0; i < dict->size(); ++i)
-      out += (i ? comma : "") + newline(depth + 1) + Value::of((*dict)[i].first).json() + ": " +
-             (*dict)[i].second.json(indent, depth + 1);
-    return out + newline(depth) + "}";
-  }
-  }
-  return "";
 }
 
-bool equal(const Value &a, const Value &b, unsigned depth) {
-  if (depth > deepest)
+bool equal(const Value &a, const Value &b, uint64_t &budget) {
+  uint64_t work = 1 + a.text.size() / 64; // a dict's keys are looked for one by one
+  if (a.kind == Value::DictKind)
+    work += a.dict->size() * a.dict->size() / 8;
+  if (work > budget) {
+    budget = 0;
     return false;
+  }
+  budget -= work;
   if (a.isNumber() && b.isNumber())
     return a.isInteger() && b.isInteger() ? a.integer == b.integer : a.asDouble() == b.asDouble();
   if (a.kind != b.kind)
@@ -206,7 +252,7 @@ bool equal(const Value &a, const Value &b, unsigned depth) {
     if (a.list->size() != b.list->size())
       return false;
     for (size_t i = 0; i < a.list->size(); ++i)
-      if (!equal((*a.list)[i], (*b.list)[i], depth + 1))
+      if (!equal((*a.list)[i], (*b.list)[i], budget))
         return false;
     return true;
   case Value::DictKind:
@@ -214,7 +260,7 @@ bool equal(const Value &a, const Value &b, unsigned depth) {
       return false;
     for (const auto &[k, v] : *a.dict) {
       const Value *other = b.find(k);
-      if (!other || !equal(v, *other, depth + 1))
+      if (!other || !equal(v, *other, budget))
         return false;
     }
     return true;

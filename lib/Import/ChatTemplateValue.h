@@ -6,6 +6,7 @@
 #ifndef QUERN_LIB_IMPORT_CHATTEMPLATEVALUE_H
 #define QUERN_LIB_IMPORT_CHATTEMPLATEVALUE_H
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,6 +32,8 @@ struct Value {
   std::shared_ptr<List> list;
   std::shared_ptr<Dict> dict;
   const Macro *macro = nullptr; ///< Callable: a macro, or a builtin of the name in `text`
+  unsigned nesting = 0;         ///< of lists and dicts; too small by one namespace's at most
+  uint64_t weight = 0;          ///< elements and the texts in them, in units of 16 bytes
 
   static Value undefined(std::string name) {
     Value v;
@@ -69,12 +72,16 @@ struct Value {
   static Value of(List l) {
     Value v;
     v.kind = ListKind;
+    for (const Value &item : l)
+      v.account(item);
     v.list = std::make_shared<List>(std::move(l));
     return v;
   }
   static Value of(Dict d) {
     Value v;
     v.kind = DictKind;
+    for (const auto &[key, item] : d)
+      v.account(item);
     v.dict = std::make_shared<Dict>(std::move(d));
     return v;
   }
@@ -93,14 +100,25 @@ struct Value {
   /// The entry of a dict, or null.
   const Value *find(const std::string &key) const;
   void set(const std::string &key, Value v);
-  /// As Jinja prints it. `depth` bounds nesting.
-  std::string str(unsigned depth = 0) const;
-  std::string repr(unsigned depth = 0) const;
+  /// As Jinja prints it. Lists may share elements and so print exponentially long: all of these
+  /// stop a little beyond `longest`.
+  std::string str() const;
+  std::string repr() const;
   /// As the filter tojson prints it; `indent` < 0: on one line.
-  std::string json(int indent = -1, unsigned depth = 0) const;
+  std::string json(int indent = -1) const;
+  static constexpr size_t longest = 2 << 20;
+
+private:
+  void account(const Value &item) {
+    nesting = std::max(nesting, item.nesting + 1);
+    weight += 1 + item.text.size() / 16;
+  }
+  void repr(std::string &out) const;
+  void json(std::string &out, int indent, unsigned depth) const;
 };
 
-bool equal(const Value &a, const Value &b, unsigned depth = 0);
+/// Takes the comparisons off `budget`; false when it is spent.
+bool equal(const Value &a, const Value &b, uint64_t &budget);
 
 } // namespace quern::import::jinja
 
