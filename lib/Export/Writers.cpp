@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Plan.h"
+#include "quern/Support/Json.h"
 #include "llvm/Support/EndianStream.h"
 
 using namespace llvm;
@@ -29,7 +30,7 @@ public:
 private:
   template <typename T> Error integer(StringRef key, const json::Value &value) {
     if constexpr (std::is_signed_v<T>) {
-      std::optional<int64_t> n = value.getAsInteger();
+      std::optional<int64_t> n = integerOf(value);
       if (!n || *n != int64_t(T(*n)))
         return createStringError("metadata key '" + key + "' does not fit its type");
       put(T(*n));

@@ -7,6 +7,7 @@
 #ifndef QUERN_LIB_IMPORT_COMMON_H
 #define QUERN_LIB_IMPORT_COMMON_H
 
+#include "quern/Support/Json.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Endian.h"
@@ -46,15 +47,6 @@ private:
   llvm::StringRef data;
   uint64_t pos = 0;
 };
-
-/// The value as an integer. Unlike json::Value::getAsInteger it is defined for every double; a
-/// double of 2^63 and beyond is none.
-inline std::optional<int64_t> integerOf(const llvm::json::Value *value) {
-  std::optional<double> number = value ? value->getAsNumber() : std::nullopt;
-  if (!number || !(*number < 9223372036854775808.0 && *number >= -9223372036854775808.0))
-    return std::nullopt;
-  return value->getAsInteger();
-}
 
 /// a * b, or false on overflow of 63 bits (so that the result is also a valid file offset).
 inline bool multiply(uint64_t a, uint64_t b, uint64_t &result) {

@@ -6,6 +6,8 @@
 #include "quern/Import/Inspect.h"
 #include "quern/Format/Size.h"
 #include "quern/Import/ModelConfig.h"
+#include "quern/Support/Json.h"
+#include "quern/Support/Printable.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -150,7 +152,7 @@ static void printTensors(const ModelFile &model, raw_ostream &os) {
     return;
   size_t name = 6, shape = 5, type = 4;
   for (const TensorInfo &tensor : model.tensors) {
-    name = std::max(name, tensor.name.size());
+    name = std::max(name, printable(tensor.name).size());
     shape = std::max(shape, shapeText(tensor).size());
     type = std::max(type, tensor.fileType.size());
   }
@@ -159,10 +161,10 @@ static void printTensors(const ModelFile &model, raw_ostream &os) {
      << left_justify("type", type) << "  " << right_justify("bytes", 10) << "   bits  format\n";
   for (const TensorInfo &tensor : model.tensors) {
     double bits = tensor.elements() ? 8.0 * tensor.size / tensor.elements() : 0;
-    os << left_justify(tensor.name, name) << "  " << right_justify(shapeText(tensor), shape) << "  "
-       << left_justify(tensor.fileType, type) << "  " << right_justify(bytesText(tensor.size), 10)
-       << "  " << llvm::format("%5.2f", bits) << "  "
-       << (tensor.decodable ? format::print(tensor.spec) : "-") << "\n";
+    os << left_justify(printable(tensor.name), name) << "  "
+       << right_justify(shapeText(tensor), shape) << "  " << left_justify(tensor.fileType, type)
+       << "  " << right_justify(bytesText(tensor.size), 10) << "  " << llvm::format("%5.2f", bits)
+       << "  " << (tensor.decodable ? format::print(tensor.spec) : "-") << "\n";
   }
 }
 
@@ -173,13 +175,15 @@ static void printMetadata(const json::Object &metadata, bool full, raw_ostream &
     json::Value value = abridge(entry.second, full);
     std::string text;
     raw_string_ostream stream(text);
-    if (const json::Object *cut = value.getAsObject();
-        cut && cut->get("length") && cut->get("first"))
-      stream << *cut->getInteger("length") << " elements: " << *cut->get("first") << " ...";
+    const json::Object *cut = value.getAsObject();
+    std::optional<int64_t> length = cut ? integerOf(*cut, "length") : std::nullopt;
+    if (length && cut->get("first"))
+      stream << *length << " elements: " << *cut->get("first") << " ...";
     else
       stream << value;
-    width = std::max(width, StringRef(entry.first).size());
-    lines[StringRef(entry.first).str()] = text;
+    std::string key = printable(entry.first);
+    width = std::max(width, key.size());
+    lines[key] = printable(text);
   }
   if (!lines.empty())
     os << "\n";
@@ -220,7 +224,7 @@ void printInspection(const ModelFile &model, bool full, raw_ostream &os) {
       os << " in " << c->experts << " experts of which " << c->expertsUsed << " are used";
     os << ", vocabulary " << c->vocab << ", context " << c->context << "\n";
   } else {
-    os << "hyper-parameters: " << toString(c.takeError()) << "\n";
+    os << "hyper-parameters: " << printable(toString(c.takeError())) << "\n";
   }
   printTypes(byType, os);
   printTensors(model, os);

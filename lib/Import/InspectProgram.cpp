@@ -7,6 +7,8 @@
 #include "quern/Import/Inspect.h"
 #include "quern/Import/Parsers.h"
 #include "quern/Runtime/Payload.h"
+#include "quern/Support/Json.h"
+#include "quern/Support/Printable.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -55,11 +57,11 @@ static std::string cell(const json::Object &row, StringRef key) {
   if (!value)
     return "";
   if (std::optional<StringRef> text = value->getAsString())
-    return text->str();
+    return printable(*text);
   if (const json::Array *extents = value->getAsArray()) {
     std::string text;
     for (const json::Value &extent : *extents)
-      text += (text.empty() ? "" : "x") + std::to_string(extent.getAsInteger().value_or(0));
+      text += (text.empty() ? "" : "x") + std::to_string(integerOf(extent).value_or(0));
     return text;
   }
   std::string text;
@@ -99,7 +101,7 @@ void printProgram(const json::Object &report, raw_ostream &os) {
   os << report.getString("path").value_or("") << ": an emitted program\n";
   for (StringRef name : sectionNames)
     os << "  " << left_justify(name, 10)
-       << right_justify(std::to_string(report.getObject("sections")->getInteger(name).value_or(0)),
+       << right_justify(std::to_string(integerOf(*report.getObject("sections"), name).value_or(0)),
                         14)
        << " bytes\n";
   const json::Object *metadata = report.getObject("metadata");
@@ -111,7 +113,7 @@ void printProgram(const json::Object &report, raw_ostream &os) {
   os << "\n";
   for (auto &[name, value] : sorted)
     if (name != "tensors")
-      os << left_justify(name, 20) << "  " << *value << "\n";
+      os << left_justify(printable(name), 20) << "  " << *value << "\n";
   if (const json::Array *tensors = metadata->getArray("tensors")) {
     os << "\n";
     printTensorTable(*tensors, os);

@@ -138,6 +138,9 @@ Expected<RopeConfig> resolveRope(double theta, int64_t dims, const RopeScaling &
     if (!positive(s.betaFast) || !positive(s.betaSlow))
       return createStringError("rope: yarn scaling needs positive beta_fast and beta_slow");
     scaleYarn(rope.frequencies, theta, dims, s);
+    rope.betaFast = s.betaFast;
+    rope.betaSlow = s.betaSlow;
+    rope.truncate = s.truncate;
     rope.attentionFactor = float(s.attentionFactor.value_or(yarnAttention(s)));
   } else if (longrope) {
     rope.longFrequencies = rope.frequencies;
@@ -153,6 +156,10 @@ Expected<RopeConfig> resolveRope(double theta, int64_t dims, const RopeScaling &
     return createStringError("rope: unknown scaling type '" + s.type +
                              "'; known: default, linear, dynamic, llama3, yarn, longrope");
   }
+  for (float frequency : rope.frequencies)
+    if (!std::isfinite(frequency))
+      return createStringError("rope: scaling of type '" + s.type +
+                               "' with these parameters gives a frequency that is not finite");
   if (!positive(rope.attentionFactor))
     return createStringError("rope: the attention factor must be positive, found " +
                              std::to_string(rope.attentionFactor));

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
+#include "quern/Support/Json.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -44,7 +45,7 @@ Error GgufReader::readId(StringRef name, int32_t &id) {
   const json::Value *v = metadata.get(key(name));
   if (!v)
     return Error::success();
-  std::optional<int64_t> n = v->getAsInteger();
+  std::optional<int64_t> n = integerOf(v);
   // Files that have no such token write all ones.
   if (n && (*n == -1 || *n == int64_t(UINT32_MAX)))
     return Error::success();
@@ -74,7 +75,7 @@ Error GgufReader::readTokens() {
       return error("{0}[{1}] is not a string", key("tokens"), i);
     t.text = text->str();
     if (types) {
-      std::optional<int64_t> type = (*types)[i].getAsInteger();
+      std::optional<int64_t> type = integerOf((*types)[i]);
       if (!type || *type < 0 || *type > 6)
         return error("{0}[{1}] is no token type (1 to 6)", key("token_type"), i);
       t.type = *type == 0 ? TokenType::Normal : TokenType(*type);

@@ -8,6 +8,7 @@
 #include "quern/Import/Parsers.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
+#include "quern/Support/Json.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
@@ -73,7 +74,7 @@ Error JsonReader::readAdded(size_t vocabularySize) {
     std::optional<StringRef> content = o ? o->getString("content") : std::nullopt;
     if (!content)
       return error("an entry of added_tokens has no content");
-    Expected<int64_t> id = checkId(o->getInteger("id"), vocabularySize + added->size(), *content);
+    Expected<int64_t> id = checkId(integerOf(*o, "id"), vocabularySize + added->size(), *content);
     if (!id)
       return id.takeError();
     AddedToken a;
@@ -129,7 +130,7 @@ Error JsonReader::readBpe(const json::Object &model) {
   if (!vocab || vocab->empty())
     return error("model.vocab is missing or empty");
   for (const auto &[text, value] : *vocab) {
-    Expected<int64_t> id = checkId(value.getAsInteger(), vocab->size(), text);
+    Expected<int64_t> id = checkId(integerOf(value), vocab->size(), text);
     if (!id)
       return id.takeError();
     place(*id);
@@ -168,7 +169,7 @@ Error JsonReader::readUnigram(const json::Object &model) {
   }
   data.byteFallback = model.getBoolean("byte_fallback").value_or(false);
   data.fuseUnknown = true;
-  if (std::optional<int64_t> unknown = model.getInteger("unk_id")) {
+  if (std::optional<int64_t> unknown = integerOf(model, "unk_id")) {
     if (*unknown < 0 || size_t(*unknown) >= vocab->size())
       return error("model.unk_id {0} is outside the vocabulary of {1} tokens", *unknown,
                    vocab->size());
@@ -200,8 +201,7 @@ Error JsonReader::readPostProcessor(const json::Object &post) {
     for (auto [name, list] : {std::pair<StringRef, std::vector<int32_t> *>("cls", &data.prefix),
                               {"sep", &data.suffix}}) {
       const json::Array *pair = post.getArray(name);
-      std::optional<int64_t> id =
-          pair && pair->size() == 2 ? (*pair)[1].getAsInteger() : std::nullopt;
+      std::optional<int64_t> id = pair && pair->size() == 2 ? integerOf((*pair)[1]) : std::nullopt;
       Expected<int32_t> ok = checked(id.value_or(-1));
       if (!ok)
         return ok.takeError();
@@ -227,7 +227,7 @@ Error JsonReader::readPostProcessor(const json::Object &post) {
     if (!list)
       return error("post_processor.single[{0}] is neither a sequence nor a special token", i);
     for (const json::Value &v : *list) {
-      Expected<int32_t> id = checked(v.getAsInteger().value_or(-1));
+      Expected<int32_t> id = checked(integerOf(v).value_or(-1));
       if (!id)
         return id.takeError();
       (before ? data.prefix : data.suffix).push_back(*id);
@@ -257,17 +257,17 @@ void JsonReader::findSpecialIds() {
   data.padding = named("pad_token");
   const json::Value *v = generation ? generation->get("eos_token_id") : nullptr;
   if (v) {
-    if (std::optional<int64_t> id = v->getAsInteger())
+    if (std::optional<int64_t> id = integerOf(v))
       end(*id);
     if (const json::Array *list = v->getAsArray())
       for (const json::Value &each : *list)
-        end(each.getAsInteger().value_or(-1));
+        end(integerOf(each).value_or(-1));
   }
   end(data.eos);
   if (data.eos < 0 && !data.ends.empty())
     data.eos = data.ends.front();
   if (generation && data.bos < 0)
-    if (std::optional<int64_t> id = generation->getInteger("bos_token_id"))
+    if (std::optional<int64_t> id = integerOf(*generation, "bos_token_id"))
       if (*id >= 0 && size_t(*id) < data.tokens.size())
         data.bos = static_cast<int32_t>(*id);
   if (std::optional<bool> add = config ? config->getBoolean("add_bos_token") : std::nullopt) {

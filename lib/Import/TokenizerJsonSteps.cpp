@@ -7,6 +7,7 @@
 #include "TokenizerJson.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
+#include "quern/Support/Json.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace llvm;
@@ -218,9 +219,11 @@ Error StepReader::decoder(const json::Object &o, unsigned depth) {
     return error("decoder Replace is supported only from U+2581 to a space");
   }
   if (type == "Strip") {
-    if (o.getString("content").value_or("") == " " && o.getInteger("start").value_or(0) <= 1 &&
-        o.getInteger("stop").value_or(0) == 0) {
-      data.stripFirstSpace = o.getInteger("start").value_or(0) == 1;
+    auto count = [&](StringRef key) { return o.get(key) ? integerOf(o, key).value_or(-1) : 0; };
+    int64_t start = count("start");
+    if (o.getString("content").value_or("") == " " && (start == 0 || start == 1) &&
+        count("stop") == 0) {
+      data.stripFirstSpace = start == 1;
       return Error::success();
     }
     return error("decoder Strip is supported only for one leading space");

@@ -181,7 +181,7 @@ Error Compilation::checkOptions() {
   for (const target::TargetInfo &t : targets)
     if (t.isAArch64() != targets[0].isAArch64())
       return createStringError("targets 'aarch64' and x86-64 cannot share one output");
-  return options.dryRun ? Error::success() : emit::checkWritable(output, options.force);
+  return options.dryRun ? Error::success() : checkWritable(output, options.force);
 }
 
 Error Compilation::buildModel() {
@@ -232,7 +232,7 @@ Error Compilation::buildModel() {
 }
 
 Error Compilation::writeModule() {
-  auto file = emit::OutputFile::create(output, options.force);
+  auto file = OutputFile::create(output, options.force);
   if (!file)
     return file.takeError();
   if (options.emit == EmitKind::Bytecode)
@@ -259,7 +259,7 @@ Error Compilation::lowerForPlan() {
       return createStringError("targets '" + targets[0].name + "' and '" + t.name +
                                "' do not agree on weights, cache or step size");
     if (options.emit == EmitKind::Kernels && !options.dryRun) {
-      auto file = emit::OutputFile::create(output, options.force);
+      auto file = OutputFile::create(output, options.force);
       if (!file)
         return file.takeError();
       (*kernels)->module->print(file->stream());
@@ -291,7 +291,7 @@ Expected<std::vector<emit::Bytes>> Compilation::generateCode(emit::CodeKind kind
 }
 
 static Error writeFile(StringRef path, ArrayRef<char> bytes, bool force) {
-  auto file = emit::OutputFile::create(path, force);
+  auto file = OutputFile::create(path, force);
   if (!file)
     return file.takeError();
   file->stream().write(bytes.data(), bytes.size());
@@ -407,7 +407,7 @@ Error Compilation::writePayload(StringRef image) {
   bool program = options.emit == EmitKind::Executable || options.emit == EmitKind::Shared;
   std::optional<uint64_t> hash;
   if (besides()) {
-    auto file = emit::OutputFile::create(output + ".weights", options.force);
+    auto file = OutputFile::create(output + ".weights", options.force);
     if (!file)
       return file.takeError();
     emit::PayloadWriter writer(*file);
@@ -417,7 +417,7 @@ Error Compilation::writePayload(StringRef image) {
     if (Error e = program ? writer.finish() : writeRest(writer))
       return e;
   }
-  auto file = emit::OutputFile::create(output, options.force,
+  auto file = OutputFile::create(output, options.force,
                                        options.emit == EmitKind::Executable);
   if (!file)
     return file.takeError();

@@ -19,6 +19,10 @@ using namespace blob;
 namespace {
 const std::string_view space = "\xE2\x96\x81";
 
+// Real vocabularies end at some 256. The ways to cut a token in two are looked at one by one, which
+// is quadratic in its length.
+constexpr size_t longestToken = 1024;
+
 class Builder {
 public:
   Builder(const TokenizerData &data, std::string &error) : data(data), error(error) {}
@@ -73,6 +77,10 @@ bool Builder::collectSymbols() {
   if (data.tokens.size() > 1u << 26)
     return fail("the vocabulary has " + std::to_string(data.tokens.size()) + " tokens");
   for (const Token &t : data.tokens) {
+    if (t.text.size() > longestToken)
+      return fail("token " + std::to_string(texts.size()) + " has " +
+                  std::to_string(t.text.size()) + " bytes; at most " +
+                  std::to_string(longestToken) + " are supported");
     total += t.text.size();
     texts.push_back(t.text);
     attributes.push_back(static_cast<uint8_t>(t.type));

@@ -2,6 +2,7 @@
 #ifndef QUERN_TOOLS_COMMANDS_H
 #define QUERN_TOOLS_COMMANDS_H
 
+#include "quern/Support/Printable.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -10,9 +11,9 @@ namespace quern::tool {
 /// Exit codes: 0 done, 1 the input or the work failed, 2 the command line is wrong.
 enum ExitCode { Success = 0, Failure = 1, Usage = 2 };
 
-/// Prints `quern: error: ...` and returns Failure.
+/// Prints `quern: error: ...`, one line whatever names the input has, and returns Failure.
 inline int fail(llvm::Error error) {
-  llvm::errs() << "quern: error: " << llvm::toString(std::move(error)) << "\n";
+  llvm::errs() << "quern: error: " << printable(llvm::toString(std::move(error))) << "\n";
   return Failure;
 }
 

@@ -8,7 +8,7 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "quern/Architectures/Architectures.h"
-#include "quern/Emit/OutputFile.h"
+#include "quern/Support/OutputFile.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Pipeline/Register.h"
 #include "quern/Reference/Interpreter.h"
@@ -198,7 +198,7 @@ Expected<std::vector<int32_t>> tokenizePrompt(const Options &options) {
 
 /// A two-dimensional f32 array as numpy reads it.
 Error writeNpy(StringRef path, ArrayRef<float> values, int64_t cols, bool force) {
-  Expected<emit::OutputFile> file = emit::OutputFile::create(path, force);
+  Expected<OutputFile> file = OutputFile::create(path, force);
   if (!file)
     return file.takeError();
   std::string header = ("{'descr': '<f4', 'fortran_order': False, 'shape': (" +
@@ -272,7 +272,7 @@ Error run(const Options &options) {
   if (tokens->empty())
     return createStringError("the input has no tokens");
   if (!options.logits.empty())
-    if (Error error = emit::checkWritable(options.logits, options.force))
+    if (Error error = checkWritable(options.logits, options.force))
       return error;
   reference::InterpreterOptions interpreterOptions = options.interpreter;
   if (options.split)

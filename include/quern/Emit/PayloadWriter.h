@@ -7,7 +7,7 @@
 #ifndef QUERN_EMIT_PAYLOADWRITER_H
 #define QUERN_EMIT_PAYLOADWRITER_H
 
-#include "quern/Emit/OutputFile.h"
+#include "quern/Support/OutputFile.h"
 #include "quern/Runtime/Hash.h"
 #include "quern/Runtime/Payload.h"
 #include "llvm/ADT/ArrayRef.h"
