@@ -54,7 +54,7 @@ Error addFactors(Plan &plan, const std::string &name, std::vector<float> values)
   return Error::success();
 }
 
-Error addRope(const ModelConfig &config, Keys &keys, Plan &plan) {
+Error addRope(const ModelFile &model, const ModelConfig &config, Keys &keys, Plan &plan) {
   const RopeConfig &rope = config.rope;
   keys.u32("rope.dimension_count", rope.dims);
   keys.f32("rope.freq_base", rope.theta);
@@ -68,6 +68,13 @@ Error addRope(const ModelConfig &config, Keys &keys, Plan &plan) {
     double own = rope.factor > 1 ? 0.1 * std::log(rope.factor) + 1 : 1;
     if (std::abs(rope.attentionFactor / own - 1) > 1e-6)
       keys.f32("rope.scaling.attn_factor", rope.attentionFactor / own);
+    if (rope.betaFast != 32)
+      keys.f32("rope.scaling.yarn_beta_fast", rope.betaFast);
+    if (rope.betaSlow != 1)
+      keys.f32("rope.scaling.yarn_beta_slow", rope.betaSlow);
+    if (!rope.truncate)
+      return createStringError(
+          model.path + ": config.json: yarn scaling with 'truncate': false has no GGUF key");
   } else if (rope.scaling == "longrope") {
     keys.text("rope.scaling.type", "longrope");
     keys.f32("rope.scaling.factor", rope.factor);
@@ -127,7 +134,7 @@ Error addGGUFMetadata(const ModelFile &model, const ModelConfig &config, Plan &p
     if (!config.normalizeExpertWeights)
       keys.flag("expert_weights_norm", false);
   }
-  return addRope(config, keys, plan);
+  return addRope(model, config, keys, plan);
 }
 
 } // namespace quern::exporter

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Plan.h"
+#include "quern/Support/Json.h"
 #include "llvm/ADT/StringSwitch.h"
 #include <cmath>
 
@@ -67,6 +68,8 @@ Error addRope(const ModelFile &model, const ModelConfig &config, json::Object &o
   } else if (rope.scaling == "yarn") {
     scaling = json::Object{{"rope_type", "yarn"},
                            {"factor", rope.factor},
+                           {"beta_fast", rope.betaFast},
+                           {"beta_slow", rope.betaSlow},
                            {"attention_factor", double(rope.attentionFactor)},
                            {"original_max_position_embeddings", rope.originalContext}};
   } else if (rope.scaling == "longrope") {
@@ -87,7 +90,7 @@ Error addRope(const ModelFile &model, const ModelConfig &config, json::Object &o
 
 json::Value tokenId(const ModelFile &model, StringRef key) {
   std::optional<int64_t> id =
-      model.metadata.getInteger(("tokenizer.ggml." + key + "_token_id").str());
+      integerOf(model.metadata, ("tokenizer.ggml." + key + "_token_id").str());
   return id ? json::Value(*id) : json::Value(nullptr);
 }
 

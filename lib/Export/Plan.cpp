@@ -132,6 +132,18 @@ Error copyTensors(const ModelFile &model, Container container, const ConvertOpti
   return Error::success();
 }
 
+/// What safetensors may hold and GGUF's readers refuse.
+Error checkShapes(const ModelFile &model, const Plan &plan) {
+  for (const OutTensor &tensor : plan.tensors)
+    if (tensor.shape.empty() || tensor.shape.size() > 4 || is_contained(tensor.shape, 0) ||
+        tensor.name.size() > 255)
+      return createStringError(model.path + ": tensor '" + tensor.name + "' has " +
+                               Twine(tensor.shape.size()) + " dimensions" +
+                               (is_contained(tensor.shape, 0) ? ", one of them 0" : "") +
+                               "; GGUF holds 1 to 4, and names of at most 255 bytes");
+  return Error::success();
+}
+
 } // namespace
 
 Expected<Plan> planGGUF(const ModelFile &model, const ConvertOptions &options) {
@@ -193,6 +205,8 @@ Expected<Plan> planGGUF(const ModelFile &model, const ConvertOptions &options) {
   for (const TensorInfo &stack : model.stacks)
     if (Error e = addTensor(stack))
       return std::move(e);
+  if (Error e = checkShapes(model, plan))
+    return std::move(e);
   return plan;
 }
 

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Plan.h"
 #include "quern/Import/Tokenizer.h"
+#include "quern/Support/Json.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -58,10 +59,10 @@ Error readVocabulary(const ModelFile &model, const json::Object &root, const Tok
   auto error = [&](const Twine &message) {
     return createStringError(model.path + ": tokenizer.json: " + message);
   };
-  const json::Object *bpe = root.getObject("model");
-  const json::Object *vocab = bpe ? bpe->getObject("vocab") : nullptr;
-  if (!vocab)
-    return error("only BPE vocabularies can become GGUF keys");
+  const json::Object *tokenizer = root.getObject("model");
+  if (!tokenizer)
+    return error("model is missing");
+  bool unigram = data.kind == TokenizerKind::Unigram;
   size_t count = data.tokens.size();
   std::vector<std::string> texts(count);
   std::vector<bool> present(count);
@@ -72,16 +73,22 @@ Error readVocabulary(const ModelFile &model, const json::Object &root, const Tok
     present[*id] = true;
     return Error::success();
   };
-  for (const auto &entry : *vocab)
-    if (Error e = set(StringRef(entry.first), entry.second.getAsInteger()))
-      return e;
+  if (const json::Object *vocab = tokenizer->getObject("vocab"))
+    for (const auto &entry : *vocab)
+      if (Error e = set(StringRef(entry.first), integerOf(entry.second)))
+        return e;
+  if (const json::Array *vocab = tokenizer->getArray("vocab")) // unigram: in order, with scores
+    for (size_t i = 0; i < vocab->size(); ++i)
+      if (const json::Array *pair = (*vocab)[i].getAsArray(); pair && !pair->empty())
+        if (Error e = set(pair->front().getAsString().value_or(""), int64_t(i)))
+          return e;
   if (const json::Array *added = root.getArray("added_tokens"))
     for (const json::Value &item : *added)
       if (const json::Object *token = item.getAsObject())
-        if (Error e = set(token->getString("content").value_or(""), token->getInteger("id")))
+        if (Error e = set(token->getString("content").value_or(""), integerOf(*token, "id")))
           return e;
   StringMap<size_t> rank; // of the first merge that makes a token
-  if (const json::Array *merges = bpe->getArray("merges"))
+  if (const json::Array *merges = tokenizer->getArray("merges"))
     for (const json::Value &item : *merges) {
       std::string text;
       if (const json::Array *pair = item.getAsArray(); pair && pair->size() == 2)
@@ -99,9 +106,37 @@ Error readVocabulary(const ModelFile &model, const json::Object &root, const Tok
     out.types.push_back(int64_t(type));
     // SentencePiece merges by score; ranks in reverse order say the same.
     auto found = rank.find(texts[i]);
-    out.scores.push_back(found != rank.end() ? -double(found->second) : -1e6);
+    out.scores.push_back(unigram               ? data.tokens[i].score
+                         : found != rank.end() ? -double(found->second)
+                                               : -1e6);
   }
   return Error::success();
+}
+
+/// GGUF has two flags for what a unigram model does to a text beforehand: found by comparing what
+/// they stand for with what the file describes.
+Error addUnigramFlags(const ModelFile &model, const TokenizerData &data, Plan &plan) {
+  for (bool prefix : {false, true})
+    for (bool strip : {false, true}) {
+      json::Object flags{{"tokenizer.ggml.model", "t5"},
+                         {"tokenizer.ggml.tokens", json::Array{"x"}},
+                         {"tokenizer.ggml.scores", json::Array{0}},
+                         {"tokenizer.ggml.add_space_prefix", prefix},
+                         {"tokenizer.ggml.remove_extra_whitespaces", strip}};
+      Expected<TokenizerData> known = tokenizerFromGguf(flags, model.path);
+      if (!known)
+        return known.takeError();
+      if (!sameSteps(known->normalizer, data.normalizer) ||
+          !sameSteps(known->preTokenizer, data.preTokenizer))
+        continue;
+      for (auto [name, value] :
+           {std::pair("add_space_prefix", prefix), std::pair("remove_extra_whitespaces", strip)})
+        plan.keys.push_back({std::string("tokenizer.ggml.") + name, MetadataType::Bool,
+                             MetadataType::String, value});
+      return Error::success();
+    }
+  return createStringError(model.path + ": tokenizer.json: GGUF has no keys for the normalizer and "
+                                        "pre-tokenizer of this unigram vocabulary");
 }
 
 std::optional<std::string> chatTemplate(const ModelFile &model) {
@@ -147,8 +182,10 @@ Error addGGUFTokenizer(const ModelFile &model, Plan &plan) {
         });
     add("ggml.add_space_prefix", MetadataType::Bool, prefix);
   } else {
-    return createStringError(
-        model.path + ": tokenizer.json: unigram vocabularies have no GGUF keys that decoders use");
+    add("ggml.model", MetadataType::String, "t5");
+    add("ggml.scores", MetadataType::Array, std::move(vocabulary.scores), MetadataType::Float32);
+    if (Error e = addUnigramFlags(model, *data, plan))
+      return e;
   }
   add("ggml.tokens", MetadataType::Array, std::move(vocabulary.tokens));
   add("ggml.token_type", MetadataType::Array, std::move(vocabulary.types), MetadataType::Int32);
@@ -209,6 +246,13 @@ bool describe(const TokenizerData &data, json::Object &root) {
     else if (step.kind == TokenizerStep::Replace)
       normalizers.push_back(json::Object{
           {"type", "Replace"}, {"pattern", json::Object{{"String", step.a}}}, {"content", step.b}});
+    else if (step.kind == TokenizerStep::ReplaceRegex)
+      normalizers.push_back(json::Object{
+          {"type", "Replace"}, {"pattern", json::Object{{"Regex", step.a}}}, {"content", step.b}});
+    else if (step.kind == TokenizerStep::StripLeft || step.kind == TokenizerStep::StripRight)
+      normalizers.push_back(json::Object{{"type", "Strip"},
+                                         {"strip_left", step.kind == TokenizerStep::StripLeft},
+                                         {"strip_right", step.kind == TokenizerStep::StripRight}});
     else
       return false;
   }
@@ -241,7 +285,7 @@ json::Array mergesFromScores(const json::Array &tokens, const json::Array &types
                              const json::Array &scores) {
   StringMap<size_t> ids;
   for (size_t i = 0; i < tokens.size(); ++i)
-    if (int64_t type = types[i].getAsInteger().value_or(1); type == 1 || type == 4)
+    if (int64_t type = integerOf(types[i]).value_or(1); type == 1 || type == 4)
       ids.try_emplace(tokens[i].getAsString().value_or(""), i);
   struct Merge {
     double score;
@@ -250,7 +294,7 @@ json::Array mergesFromScores(const json::Array &tokens, const json::Array &types
   std::vector<Merge> merges;
   for (size_t i = 0; i < tokens.size(); ++i) {
     StringRef text = tokens[i].getAsString().value_or("");
-    if (types[i].getAsInteger().value_or(1) != 1)
+    if (integerOf(types[i]).value_or(1) != 1)
       continue;
     for (size_t cut = 1; cut < text.size(); ++cut) {
       auto left = ids.find(text.take_front(cut)), right = ids.find(text.drop_front(cut));
@@ -340,7 +384,7 @@ Error addTokenizerDocuments(const ModelFile &model, Plan &plan) {
   for (size_t i = 0; i < tokens->size(); ++i) {
     StringRef token = (*tokens)[i].getAsString().value_or("");
     vocab[token] = int64_t(i);
-    int64_t type = types[i].getAsInteger().value_or(1);
+    int64_t type = integerOf(types[i]).value_or(1);
     if (type == int64_t(TokenType::Control) || type == int64_t(TokenType::UserDefined) ||
         type == int64_t(TokenType::Unknown))
       added.push_back(json::Object{{"id", int64_t(i)},
@@ -363,7 +407,8 @@ Error addTokenizerDocuments(const ModelFile &model, Plan &plan) {
                                    {"trim_offsets", true},
                                    {"use_regex", true}};
   } else {
-    merges = mergesFromScores(*tokens, types, scores);
+    if (data->kind == TokenizerKind::CharBPE)
+      merges = mergesFromScores(*tokens, types, scores);
     json::Array steps{json::Object{{"type", "Replace"},
                                    {"pattern", json::Object{{"String", "\xE2\x96\x81"}}},
                                    {"content", " "}},
@@ -393,16 +438,28 @@ Error addTokenizerDocuments(const ModelFile &model, Plan &plan) {
                                           {"special_tokens", std::move(special)}};
   }
   root["added_tokens"] = std::move(added);
-  root["model"] = json::Object{{"type", "BPE"},
-                               {"dropout", nullptr},
-                               {"unk_token", bytes ? json::Value(nullptr) : token(data->unknown)},
-                               {"continuing_subword_prefix", nullptr},
-                               {"end_of_word_suffix", nullptr},
-                               {"fuse_unk", !bytes},
-                               {"byte_fallback", !bytes},
-                               {"ignore_merges", data->ignoreMerges},
-                               {"vocab", std::move(vocab)},
-                               {"merges", std::move(merges)}};
+  if (data->kind == TokenizerKind::Unigram) {
+    json::Array pairs;
+    for (size_t i = 0; i < tokens->size(); ++i)
+      pairs.push_back(json::Array{(*tokens)[i], scores[i]});
+    json::Value unknown = nullptr;
+    if (data->unknown >= 0)
+      unknown = data->unknown;
+    root["model"] = json::Object{{"type", "Unigram"},
+                                 {"unk_id", std::move(unknown)},
+                                 {"vocab", std::move(pairs)},
+                                 {"byte_fallback", true}};
+  } else
+    root["model"] = json::Object{{"type", "BPE"},
+                                 {"dropout", nullptr},
+                                 {"unk_token", bytes ? json::Value(nullptr) : token(data->unknown)},
+                                 {"continuing_subword_prefix", nullptr},
+                                 {"end_of_word_suffix", nullptr},
+                                 {"fuse_unk", !bytes},
+                                 {"byte_fallback", !bytes},
+                                 {"ignore_merges", data->ignoreMerges},
+                                 {"vocab", std::move(vocab)},
+                                 {"merges", std::move(merges)}};
   plan.documents.push_back({"tokenizer.json", text(std::move(root))});
 
   json::Object config{{"tokenizer_class", "PreTrainedTokenizerFast"},

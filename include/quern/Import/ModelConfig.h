@@ -29,6 +29,8 @@ struct RopeConfig {
   /// (GGUF's table without a name).
   std::string scaling = "default";
   double factor = 1;
+  double betaFast = 32, betaSlow = 1; ///< yarn: the turns between which it blends
+  bool truncate = true;               ///< yarn: whole dimensions bound the ramp
 
   /// The frequencies of a program whose context is `context` tokens.
   const std::vector<float> &forContext(int64_t context) const {
