@@ -15,8 +15,14 @@ if(QUERN_SANITIZE)
                          -fno-sanitize-recover=undefined -fno-sanitize=vptr)
   target_link_options(quern_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(QUERN_COVERAGE)
+  target_compile_options(quern_flags INTERFACE -fprofile-instr-generate -fcoverage-mapping)
+  target_link_options(quern_flags INTERFACE -fprofile-instr-generate)
+endif()
+# Feedback for the fuzz targets, which read files: only the MLIR-free parts need it.
+add_library(quern_feedback INTERFACE)
 if(QUERN_FUZZ)
-  target_compile_options(quern_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_compile_options(quern_feedback INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 add_library(quern_llvm_flags INTERFACE)
@@ -62,7 +68,7 @@ function(quern_plain_library name)
     return()
   endif()
   add_library(${name} STATIC ${sources})
-  target_link_libraries(${name} PUBLIC quern_llvm_flags ${ARG_LINK} LLVM)
+  target_link_libraries(${name} PUBLIC quern_llvm_flags ${ARG_LINK} LLVM PRIVATE quern_feedback)
 endfunction()
 
 # quern_runtime_library(NAME [LINK libs...]): linked into emitted programs; no LLVM at all.
@@ -75,7 +81,7 @@ function(quern_runtime_library name)
     return()
   endif()
   add_library(${name} STATIC ${sources})
-  target_link_libraries(${name} PUBLIC quern_flags ${ARG_LINK})
+  target_link_libraries(${name} PUBLIC quern_flags ${ARG_LINK} PRIVATE quern_feedback)
 endfunction()
 
 # quern_tool(NAME LINK libs...): an executable of every .cpp of the folder.

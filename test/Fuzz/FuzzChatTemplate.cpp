@@ -1,75 +1,46 @@
-// Fuzzes the interpreter of chat templates with templates made of likely fragments.
-#include "Generator.h"
+// Fuzzes the parser and the interpreter of chat templates, and what is made of them.
+#include "TemplateGrammar.h"
 #include "quern/Import/ChatTemplate.h"
+#include "llvm/Support/Error.h"
 
 using quern::fuzz::Decisions;
-
-namespace {
-const char *const fragments[] = {"{% for message in messages %}",
-                                 "{% endfor %}",
-                                 "{%- if message.role == 'user' -%}",
-                                 "{% elif x is defined %}",
-                                 "{% else %}",
-                                 "{% endif %}",
-                                 "{{ message['content'] | trim }}",
-                                 "{{ message.role + '\\n' }}",
-                                 "{{ bos_token }}",
-                                 "{% set ns = namespace(a=1, b='x') %}",
-                                 "{% set ns.a = ns.a + 1 %}",
-                                 "{% set x %}",
-                                 "{% endset %}",
-                                 "{% macro m(a, b=2) %}",
-                                 "{% endmacro %}",
-                                 "{{ m(1) }}",
-                                 "{{ messages[1:][::-1] }}",
-                                 "{{ messages|length ** 3 }}",
-                                 "{{ raise_exception('no') }}",
-                                 "{{ range(100000)|list }}",
-                                 "{% set x = x ~ x %}",
-                                 "{{ 'a' * 1000000 }}",
-                                 "{{ [[[[1]]]] == [1] }}",
-                                 "{{ {'a': {'b': 1}}|tojson(indent=2) }}",
-                                 "{% if add_generation_prompt %}",
-                                 "<|im_start|>",
-                                 "{{ message.content.split('</think>')[-1].lstrip('\\n') }}",
-                                 "{{ strftime_now('%Y') }}",
-                                 "{# comment #}",
-                                 "\n",
-                                 "  ",
-                                 "{{ loop.index0 % 2 == 0 and not loop.last }}",
-                                 "{{ messages | selectattr('role', 'equalto', 'user') | list }}",
-                                 "{% break %}",
-                                 "{% continue %}",
-                                 "{{ 7 // 0 }}",
-                                 "{{ -9223372036854775807 - 9 }}",
-                                 "{{ ns }}",
-                                 "{% set ns.b = [ns] %}",
-                                 "{{ (1, 2)|join(', ') }}",
-                                 "{{ 1 if 2 }}",
-                                 "{{ a.b.c }}",
-                                 "{{ 'x'.replace('', 'y') }}",
-                                 "{{",
-                                 "%}",
-                                 "{%",
-                                 "}}",
-                                 "'",
-                                 "("};
-
-quern::fuzz::Tally tally("chat template");
-} // namespace
+using namespace quern::runtime;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+  static quern::fuzz::Tally tally("chat template");
+  // Real templates may serve as corpus: they are taken as they are.
+  std::string source(reinterpret_cast<const char *>(bytes), size);
   Decisions d(bytes, size);
-  std::string source;
-  for (unsigned n = 0; n < 60 && !d.done(); ++n)
-    source += d.rarely(12) ? d.text(6) : std::string(d.pick(fragments));
+  bool derive = d.rarely(50); // that renders some fifty times
+  if (source.find("{%") == std::string::npos && source.find("{{") == std::string::npos) {
+    source = quern::fuzz::TemplateGrammar(d).whole();
+    quern::fuzz::spoil(d, source, 16);
+  }
   ++tally.runs;
-  quern::runtime::ChatFormat format = quern::import::chatFormat(source, "<s>", "</s>");
+  std::vector<ChatMessage> messages = {{ChatRole::User, "one\n"}, {ChatRole::Assistant, " two"}};
+  llvm::Expected<std::string> once =
+      quern::import::renderChatTemplate(source, "<s>", "</s>", messages, true);
+  if (!once) {
+    // What is refused when it is rendered has passed the parser.
+    std::string message = llvm::toString(once.takeError());
+    quern::fuzz::show(message);
+    tally.header += message.find("the chat template,") != 0;
+    return 0;
+  }
   ++tally.header;
-  tally.accepted += format.problem.empty();
+  ++tally.accepted;
+  if (!derive)
+    return 0;
+  static quern::fuzz::Tally formats("chat format");
+  ++formats.runs;
+  ChatFormat format = quern::import::chatFormat(source, "<s>", "</s>"), again;
+  formats.header += format.problem.empty();
+  formats.accepted += format.problem.empty();
   std::vector<uint8_t> stored = format.serialize();
-  quern::runtime::ChatFormat again;
   if (!again.parse(stored.data(), stored.size()) || again.serialize() != stored)
     abort();
+  std::vector<ChatPiece> pieces;
+  std::string why;
+  format.render(messages, false, pieces, why, ChatFormat::keepDates);
   return 0;
 }

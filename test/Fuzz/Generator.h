@@ -75,11 +75,11 @@ private:
   size_t size, at = 0;
 };
 
-/// Changes a few bytes of a finished file, or cuts it.
-inline void spoil(Decisions &d, std::string &file) {
-  if (file.empty() || !d.rarely(6))
+/// Changes a few bytes of a finished file, or cuts it, once in about `n` times.
+inline void spoil(Decisions &d, std::string &file, unsigned n = 6) {
+  if (file.empty() || !d.rarely(n))
     return;
-  for (unsigned n = 1 + d.below(4); n > 0; --n) {
+  for (unsigned changes = 1 + d.below(4); changes > 0; --changes) {
     size_t at = (uint64_t(d.byte()) << 16 | uint64_t(d.byte()) << 8 | d.byte()) % file.size();
     switch (d.below(3)) {
     case 0:
@@ -95,6 +95,13 @@ inline void spoil(Decisions &d, std::string &file) {
   }
   if (d.rarely(4))
     file.resize((uint64_t(d.byte()) << 8 | d.byte()) % (file.size() + 1));
+}
+
+/// With QUERN_FUZZ_SHOW set, says why an input was refused: for those who tune a generator.
+inline void show(const std::string &message) {
+  static const bool wanted = std::getenv("QUERN_FUZZ_SHOW");
+  if (wanted)
+    std::fprintf(stderr, "refused: %s\n", message.c_str());
 }
 
 /// How many inputs got past the header, and how many were accepted; printed at exit.

@@ -1,0 +1,351 @@
+// Fuzzes what is made of several files: split GGUF models, Hugging Face directories with shards and
+// an index, payloads of programs; then reading tensors, and converting to the other container.
+#include "Files.h"
+#include "Generator.h"
+#include "quern/Export/Convert.h"
+#include "quern/Import/Inspect.h"
+#include "quern/Import/ModelConfig.h"
+#include "quern/Import/Tokenizer.h"
+#include "quern/Runtime/Hash.h"
+#include "quern/Runtime/Payload.h"
+
+using namespace quern::import;
+using quern::fuzz::Decisions;
+using quern::fuzz::Folder;
+
+namespace {
+
+template <typename T> std::string bytes(T value) {
+  return std::string(reinterpret_cast<const char *>(&value), sizeof(T));
+}
+std::string sized(const std::string &text) { return bytes(uint64_t(text.size())) + text; }
+
+//===--- A small model ----------------------------------------------------===//
+
+struct Tensor {
+  std::string name;
+  std::vector<uint64_t> shape; ///< outermost first
+};
+
+/// Two heads of four, a feed-forward width of 32, four tokens.
+std::vector<Tensor> tensors(Decisions &d, bool gguf) {
+  static const char *const names[][2] = {
+      {"blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight"},
+      {"blk.0.attn_k.weight", "model.layers.0.self_attn.k_proj.weight"},
+      {"blk.0.ffn_gate.weight", "model.layers.0.mlp.gate_proj.weight"},
+      {"blk.0.attn_norm.weight", "model.layers.0.input_layernorm.weight"},
+      {"blk.0.attn_q.bias", "model.layers.0.self_attn.q_proj.bias"},
+      {"blk.0.ffn_up_exps.weight", "model.layers.0.mlp.experts.gate_up_proj"},
+      {"output.weight", "lm_head.weight"},
+      {"rope_freqs.weight", "model.layers.0.mlp.experts.0.down_proj.weight"},
+      {"x", "model.layers.0.mlp.experts.1.down_proj.weight"}};
+  static const uint64_t shapes[][3] = {{8, 8},    {8, 8}, {32, 8}, {8, 0}, {8, 0},
+                                       {2, 4, 8}, {4, 8}, {2, 0},  {8, 2}};
+  std::vector<Tensor> out;
+  if (!d.rarely(10))
+    out.push_back({gguf ? "token_embd.weight" : "model.embed_tokens.weight", {4, 8}});
+  for (unsigned i = 0; i < std::size(names); ++i) {
+    if (d.below(i < 5 ? 2 : 8))
+      continue;
+    Tensor t{names[i][gguf ? 0 : 1], {}};
+    for (uint64_t extent : shapes[!gguf && i == 7 ? 8 : i])
+      if (extent)
+        t.shape.push_back(d.rarely(40) ? d.below(9) : extent);
+    out.push_back(t);
+    if (d.rarely(40))
+      out.push_back(t);
+  }
+  return out;
+}
+
+std::string gguf(Decisions &d, const std::vector<Tensor> &tensors, unsigned part, unsigned parts,
+                 size_t total) {
+  std::vector<std::string> keys;
+  auto u32 = [&](const std::string &key, uint32_t value) {
+    keys.push_back(sized(key) + bytes(uint32_t(4)) +
+                   bytes(d.rarely(60) ? uint32_t(d.count(9)) : value));
+  };
+  auto strings = [&](const std::string &key, std::vector<std::string> values) {
+    std::string k =
+        sized(key) + bytes(uint32_t(9)) + bytes(uint32_t(8)) + bytes(uint64_t(values.size()));
+    for (const std::string &value : values)
+      k += sized(value);
+    keys.push_back(k);
+  };
+  if (parts > 1) {
+    u32("split.no", part);
+    u32("split.count", parts);
+    if (d.below(4) == 0)
+      u32("split.tensors.count", total);
+  }
+  if (part == 0) {
+    static const char *const architectures[] = {"llama", "llama",  "qwen2",
+                                                "phi3",  "gemma3", "bert"};
+    std::string architecture = d.pick(architectures);
+    keys.push_back(sized("general.architecture") + bytes(uint32_t(8)) + sized(architecture));
+    static const std::pair<const char *, uint32_t> numbers[] = {
+        {".block_count", 1},          {".embedding_length", 8}, {".attention.head_count", 2},
+        {".feed_forward_length", 32}, {".context_length", 64},  {".vocab_size", 4}};
+    for (auto [key, value] : numbers)
+      u32(architecture + key, value);
+    if (d.below(2)) {
+      bool scores = d.below(2);
+      keys.push_back(sized("tokenizer.ggml.model") + bytes(uint32_t(8)) +
+                     sized(scores ? "llama" : "gpt2"));
+      keys.push_back(sized("tokenizer.ggml.pre") + bytes(uint32_t(8)) + sized("gpt-2"));
+      strings("tokenizer.ggml.tokens", {"a", "b", "ab", "<s>"});
+      if (scores)
+        keys.push_back(sized("tokenizer.ggml.scores") + bytes(uint32_t(9)) + bytes(uint32_t(6)) +
+                       bytes(uint64_t(4)) + std::string(16, 0));
+      else
+        strings("tokenizer.ggml.merges", {"a b"});
+      u32("tokenizer.ggml.bos_token_id", 3);
+    }
+  }
+  std::string data, list;
+  for (const Tensor &t : tensors) {
+    list += sized(t.name) + bytes(uint32_t(t.shape.size()));
+    uint64_t elements = 1;
+    for (size_t i = t.shape.size(); i-- > 0;) {
+      list += bytes(t.shape[i]);
+      elements *= t.shape[i];
+    }
+    uint32_t type = d.below(3) == 0 ? 1 : 0;
+    list += bytes(type) + bytes(uint64_t(data.size()));
+    data.resize((data.size() + elements * (type ? 2 : 4) + 31) / 32 * 32);
+  }
+  std::string file =
+      "GGUF" + bytes(uint32_t(3)) + bytes(uint64_t(tensors.size())) + bytes(uint64_t(keys.size()));
+  for (const std::string &key : keys)
+    file += key;
+  file += list;
+  file.resize((file.size() + 31) / 32 * 32);
+  file += data;
+  quern::fuzz::spoil(d, file, 30);
+  return file;
+}
+
+std::string safetensors(Decisions &d, const std::vector<Tensor> &tensors) {
+  static const std::pair<const char *, unsigned> types[] = {
+      {"F32", 4}, {"BF16", 2}, {"F16", 2}, {"F8_E4M3", 1}};
+  std::string header = "{", data;
+  for (const Tensor &t : tensors) {
+    auto [type, size] = types[d.below(4)];
+    std::string shape;
+    for (uint64_t extent : t.shape) {
+      shape += (shape.empty() ? "" : ",") + std::to_string(extent);
+      size *= extent;
+    }
+    header += (header.size() > 1 ? ",\"" : "\"") + t.name + "\":{\"dtype\":\"" + type +
+              "\",\"shape\":[" + shape + "],\"data_offsets\":[" + std::to_string(data.size()) +
+              "," + std::to_string(data.size() + size) + "]}";
+    data.resize(data.size() + size);
+  }
+  header += "}";
+  quern::fuzz::spoil(d, header, 40);
+  return sized(header) + data;
+}
+
+//===--- Files ------------------------------------------------------------===//
+
+void writeSplits(Decisions &d, Folder &folder) {
+  unsigned parts = 1 + d.below(4);
+  std::vector<Tensor> all = tensors(d, true);
+  for (unsigned i = 0; i < parts; ++i) {
+    std::vector<Tensor> own;
+    for (size_t t = i; t < all.size(); t += parts)
+      own.push_back(all[t]);
+    char name[40];
+    std::snprintf(name, sizeof name, parts > 1 ? "m-%05u-of-%05u.gguf" : "m.gguf", i + 1, parts);
+    std::string file = gguf(d, own, d.rarely(60) ? d.below(4) : i, parts, all.size());
+    if (!d.rarely(60))
+      folder.write(name, file);
+  }
+}
+
+void writeDirectory(Decisions &d, Folder &folder) {
+  static const char *const types[] = {"llama", "llama",       "qwen2",
+                                      "phi3",  "gemma3_text", "qwen3_moe"};
+  if (!d.rarely(20)) {
+    std::string config = std::string("{\"model_type\":\"") + d.pick(types) +
+                         "\",\"hidden_size\":8,\"num_attention_heads\":2,\"head_dim\":4,"
+                         "\"num_hidden_layers\":1,\"intermediate_size\":32,\"vocab_size\":4,"
+                         "\"max_position_embeddings\":64";
+    if (d.rarely(20))
+      config += ",\"quantization_config\":{\"quant_method\":\"awq\"}";
+    if (d.below(4) == 0)
+      config += ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"original_max_position_"
+                "embeddings\":16}";
+    config += "}";
+    quern::fuzz::spoil(d, config, 30);
+    folder.write("config.json", config);
+  }
+  if (d.below(2)) {
+    std::string tokenizer =
+        R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]},)"
+        R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},)"
+        R"("added_tokens":[{"id":3,"content":"<s>","special":true}]})";
+    quern::fuzz::spoil(d, tokenizer, 12);
+    folder.write("tokenizer.json", tokenizer);
+    if (d.below(3) == 0)
+      folder.write("tokenizer_config.json", d.rarely(8) ? "[]" : R"({"bos_token":"<s>"})");
+    if (d.below(3) == 0)
+      folder.write("generation_config.json", R"({"eos_token_id":[3,1e300]})");
+    if (d.below(3) == 0)
+      folder.write("chat_template.jinja", d.rarely(8) ? d.text(5) : "{{ messages }}");
+  }
+  std::vector<Tensor> all = tensors(d, false);
+  if (d.below(3) == 0) {
+    folder.write("model.safetensors", safetensors(d, all));
+    return;
+  }
+  unsigned shards = 1 + d.below(3);
+  std::string map;
+  for (unsigned i = 0; i < shards; ++i) {
+    std::string name = "s" + std::to_string(i) + ".safetensors";
+    std::vector<Tensor> own;
+    for (size_t t = i; t < all.size(); t += shards) {
+      own.push_back(all[t]);
+      map += (map.empty() ? "\"" : ",\"") + all[t].name + "\":\"" +
+             (d.rarely(60) ? d.text(8) : name) + "\"";
+    }
+    if (!d.rarely(40))
+      folder.write(name, safetensors(d, own));
+  }
+  std::string index = "{\"metadata\":{},\"weight_map\":{" + map + "}}";
+  quern::fuzz::spoil(d, index, 30);
+  if (d.rarely(40))
+    folder.write("pytorch_model.bin", "x");
+  else
+    folder.write("model.safetensors.index.json", index);
+}
+
+/// A payload without a program before it; its hashes are right more often than not.
+void writeProgram(Decisions &d, Folder &folder) {
+  using namespace quern::runtime;
+  std::string file,
+      sections[] = {"w", "t", "c", R"({"name":"x","list":[{"a":1},{"b":[2]},3],"n":1e400})"};
+  quern::fuzz::spoil(d, sections[MetadataSection], 8);
+  PayloadFooter footer = {};
+  std::memcpy(footer.magic, payloadMagic, 8);
+  footer.version = d.rarely(30) ? d.byte() : payloadVersion;
+  footer.flags = d.rarely(20);
+  Hash64 contents, whole;
+  for (unsigned i = 0; i < PayloadSectionCount; ++i) {
+    file.resize((file.size() + payloadAlignment - 1) / payloadAlignment * payloadAlignment);
+    footer.sections[i] = {d.rarely(40) ? d.count(255) * payloadAlignment : file.size(),
+                          d.rarely(40) ? d.count(255) : sections[i].size()};
+    file += sections[i];
+    if (i != WeightSection)
+      contents.update(sections[i].data(), sections[i].size());
+  }
+  footer.contentsHash = contents.finish();
+  footer.fileSize = file.size() + sizeof(footer) + (d.rarely(30) ? d.byte() : 0);
+  whole.update(&footer, offsetof(PayloadFooter, footerHash));
+  footer.footerHash = whole.finish();
+  file += bytes(footer);
+  if (d.rarely(20))
+    file[file.size() - 1 - d.byte()] ^= 1;
+  folder.write("program", file);
+}
+
+//===--- Uses -------------------------------------------------------------===//
+
+template <typename T> bool good(llvm::Expected<T> value) {
+  if (value)
+    return true;
+  llvm::consumeError(value.takeError());
+  return false;
+}
+
+uint64_t converted = 0;
+
+void use(Decisions &d, const ModelFile &model, Folder &folder) {
+  std::vector<uint8_t> data;
+  for (const std::vector<TensorInfo> *list : {&model.tensors, &model.stacks})
+    for (const TensorInfo &tensor : *list) {
+      if (llvm::Error e = readTensor(model, tensor, data))
+        abort(); // open() has checked the range
+      llvm::Expected<TensorBytes> mapped = mapTensor(model, tensor);
+      if (!mapped || mapped->bytes() != llvm::ArrayRef<uint8_t>(data))
+        abort();
+    }
+  good(readConfig(model));
+  good(readTokenizer(model));
+  std::string report;
+  llvm::raw_string_ostream(report) << llvm::json::Value(inspect(model, d.below(2)));
+  static const char *const outputs[] = {"out.gguf", "out.safetensors", "out"};
+  quern::exporter::ConvertOptions options;
+  if (d.below(2))
+    (d.below(2) ? options.format : options.dequantize) = d.below(2) ? "bf16" : "f32";
+  if (d.rarely(4))
+    options.format = d.below(2) ? "q8_0" : "q4_K";
+  options.force = true;
+  std::string out = folder.path(d.pick(outputs));
+  if (llvm::Error e = quern::exporter::convert(model, out, options)) {
+    quern::fuzz::show("convert: " + llvm::toString(std::move(e)));
+    return;
+  }
+  ++converted;
+  // What was written is a model.
+  llvm::Expected<ModelFile> again = open(out);
+  if (!again) {
+    llvm::errs() << llvm::toString(again.takeError()) << "\n";
+    abort();
+  }
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+  static quern::fuzz::Tally tally("model files");
+  static Folder folder;
+  static quern::fuzz::Tally conversions("conversions");
+  Decisions d(bytes, size);
+  folder.clear();
+  ++tally.runs;
+  unsigned kind = d.below(8);
+  if (kind == 7) {
+    writeProgram(d, folder);
+    std::string path = folder.path("program");
+    bool program = isProgram(path);
+    tally.header += program;
+    if (llvm::Expected<llvm::json::Object> report = inspectProgram(path)) {
+      std::string text;
+      llvm::raw_string_ostream os(text);
+      printProgram(*report, os);
+      ++tally.accepted;
+    } else {
+      llvm::consumeError(report.takeError());
+    }
+    return 0;
+  }
+  bool splits = kind < 3;
+  if (splits)
+    writeSplits(d, folder);
+  else
+    writeDirectory(d, folder);
+  std::string path = splits ? folder.first(".gguf") : folder.path("");
+  if (path.empty())
+    return 0;
+  if (!splits && d.below(4) == 0)
+    good(openTokenizer(path));
+  llvm::Expected<ModelFile> model = open(path);
+  if (!model) {
+    std::string message = llvm::toString(model.takeError());
+    quern::fuzz::show(message);
+    if (message.find(folder.path("")) != 0)
+      abort(); // every message begins with the file
+    // A header that was understood: of the first file at least.
+    tally.header += message.find("magic") == std::string::npos &&
+                    message.find("JSON") == std::string::npos &&
+                    message.find("header") == std::string::npos;
+    return 0;
+  }
+  ++tally.header;
+  ++tally.accepted;
+  ++conversions.runs;
+  use(d, *model, folder);
+  conversions.header = conversions.accepted = converted;
+  return 0;
+}
