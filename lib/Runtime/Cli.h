@@ -25,7 +25,8 @@ struct Options {
   std::vector<int32_t> tokens; ///< --tokens: the prompt as ids
   bool hasTokens = false;
   int64_t count = -1; ///< -n; -1: until the text ends
-  bool chat = false, ignoreEnd = false, special = false, json = false, verify = false;
+  bool chat = false, ignoreEnd = false, special = false, json = false, verify = false,
+       force = false;
   std::vector<std::string> stops;
   // Sampling; temperature 0 takes the likeliest token.
   double temperature = 0, topP = 1, minP = 0, repeatPenalty = 1;
@@ -57,6 +58,8 @@ Status info(Model &model, const Options &options);
 Status promptTokens(const Model &model, const Options &options, std::vector<int32_t> &ids);
 /// A whole file, or stdin for "-".
 Status readText(const std::string &path, std::string &out);
+/// Whether a file may be written there: an error where one is and `force` was not given.
+Status checkOutput(const std::string &path, bool force);
 
 } // namespace quern::runtime::cli
 

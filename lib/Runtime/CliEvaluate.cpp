@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <unistd.h>
 
 namespace quern::runtime::cli {
 
@@ -59,10 +60,9 @@ struct Plan {
 Status checkWindow(const Model &model, const Plan &plan) {
   size_t context = size_t(model.engine->program().context);
   if (plan.window + plan.prefix.size() > context)
-    return Status::error(QUERN_ERROR_CONTEXT, "context overflow: a window of " +
-                                                  std::to_string(plan.window) +
-                                                  " tokens does not fit the context of " +
-                                                  std::to_string(context));
+    return Status::error(QUERN_ERROR_CONTEXT,
+                         "context overflow: a window of " + std::to_string(plan.window) +
+                             " tokens does not fit the context of " + std::to_string(context));
   return {};
 }
 
@@ -102,7 +102,16 @@ static void writeRow(std::FILE *out, const float *row, size_t n, double lse,
   std::fwrite(codes.data(), sizeof(uint16_t), n, out);
 }
 
+Status checkOutput(const std::string &path, bool force) {
+  if (!force && access(path.c_str(), F_OK) == 0)
+    return Status::error(QUERN_ERROR_FILE, path + ": exists; give --force to overwrite it");
+  return {};
+}
+
 Status perplexity(Model &model, const Options &options) {
+  if (!options.saveLogits.empty())
+    if (Status s = checkOutput(options.saveLogits, options.force); s.failed())
+      return s;
   std::string text;
   if (Status s = readText(options.text, text); s.failed())
     return s;

@@ -113,10 +113,16 @@ Json Result::report(std::span<const int32_t> prompt) const {
       .set("prompt_tokens", idArray(prompt))
       .set("tokens", idArray(tokens))
       .set("text", text)
-      .set("stopped_by", end >= 0 ? "end" : full ? "context" : stopped ? "stop" : "count");
+      .set("stopped_by", end >= 0  ? "end"
+                         : full    ? "context"
+                         : stopped ? "stop"
+                                   : "count");
 }
 
-static Status writeRows(Model &model, const std::vector<int32_t> &ids, const std::string &path) {
+static Status writeRows(Model &model, const std::vector<int32_t> &ids, const Options &options) {
+  const std::string &path = options.rows;
+  if (Status s = checkOutput(path, options.force); s.failed())
+    return s;
   int32_t sequence;
   if (Status s = model.engine->newSequence(sequence); s.failed())
     return s;
@@ -143,7 +149,7 @@ Status generate(Model &model, const Options &options) {
   if (Status s = promptTokens(model, options, prompt); s.failed())
     return s;
   if (!options.rows.empty())
-    if (Status s = writeRows(model, prompt, options.rows); s.failed())
+    if (Status s = writeRows(model, prompt, options); s.failed())
       return s;
   Generator generator(model, options);
   if (Status s = generator.start(); s.failed())

@@ -67,6 +67,7 @@ running
   --weights FILE       where the weights are, if not beside the program
   --verify             check the weights against their hash first
   --json               reports as JSON
+  --force              let --logits and --save-logits overwrite a file
   --help               this text
 
 Exit status: 0 done, 1 failed, 2 wrong command line, 3 this CPU runs none of the targets.
@@ -124,9 +125,8 @@ Option integer(const char *name, int64_t Options::*field, int64_t least) {
           }};
 }
 Option real(const char *name, double Options::*field, double most) {
-  return {name, "a number", [=](Options &o, const std::string &v) {
-            return number(v, o.*field, 0.0, most);
-          }};
+  return {name, "a number",
+          [=](Options &o, const std::string &v) { return number(v, o.*field, 0.0, most); }};
 }
 
 const std::vector<Option> &optionTable() {
@@ -141,6 +141,7 @@ const std::vector<Option> &optionTable() {
       flag("--special", &Options::special),
       flag("--json", &Options::json),
       flag("--verify", &Options::verify),
+      flag("--force", &Options::force),
       integer("-n", &Options::count, 0),
       integer("--top-k", &Options::topK, 0),
       integer("--window", &Options::window, 2),
@@ -186,9 +187,7 @@ const std::vector<Option> &optionTable() {
        }},
       {"--tokens", "token ids with commas between", tokenList},
       {"--seed", "a whole number",
-       [](Options &o, const std::string &v) {
-         return number(v, o.seed, uint64_t(0), UINT64_MAX);
-       }},
+       [](Options &o, const std::string &v) { return number(v, o.seed, uint64_t(0), UINT64_MAX); }},
       {"--threads", "a whole number of at least 1",
        [](Options &o, const std::string &v) { return number(v, o.engine.threads, 1, 4096); }},
       {"--target", "the name of a target",

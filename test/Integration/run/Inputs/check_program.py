@@ -24,7 +24,7 @@ def run(*options):
 with tempfile.TemporaryDirectory() as folder:
     rows = os.path.join(folder, "rows")
     for prompt in reference["prompts"]:
-        out = run(prompt["text"], "-n", str(len(prompt["greedy"])), "--json", "--logits", rows)
+        out = run(prompt["text"], "-n", str(len(prompt["greedy"])), "--json", "--force", "--logits", rows)
         assert out["prompt_tokens"] == prompt["ids"], (out["prompt_tokens"], prompt["ids"])
         last = np.fromfile(rows, dtype="<f4").reshape(len(prompt["ids"]), -1)[-1]
         worst = max(abs(float(last[i]) - v) for i, v in prompt["top"])
