@@ -70,22 +70,22 @@ emit::TargetModule module(StringRef target) {
 
 TEST_F(EmitTest, FilesAppearWholeOrNotAtAll) {
   {
-    auto file = cantFail(emit::OutputFile::create(path("a"), false));
+    auto file = cantFail(quern::OutputFile::create(path("a"), false));
     file.stream() << "half";
     EXPECT_FALSE(sys::fs::exists(path("a")));
   }
   EXPECT_EQ(files(), 0u) << "an abandoned file leaves nothing behind";
   {
-    auto file = cantFail(emit::OutputFile::create(path("a"), false));
+    auto file = cantFail(quern::OutputFile::create(path("a"), false));
     file.stream() << "whole";
     ASSERT_FALSE(errorToBool(file.keep()));
   }
   EXPECT_EQ(read(path("a")), "whole");
-  auto again = emit::OutputFile::create(path("a"), false);
+  auto again = quern::OutputFile::create(path("a"), false);
   ASSERT_FALSE(bool(again));
   EXPECT_NE(toString(again.takeError()).find("--force"), std::string::npos);
-  EXPECT_TRUE(bool(emit::OutputFile::create(path("a"), true)));
-  EXPECT_NE(toString(emit::OutputFile::create(path("no/such"), false).takeError()).find("no/such"),
+  EXPECT_TRUE(bool(quern::OutputFile::create(path("a"), true)));
+  EXPECT_NE(toString(quern::OutputFile::create(path("no/such"), false).takeError()).find("no/such"),
             std::string::npos);
 }
 
@@ -105,12 +105,12 @@ TEST_F(EmitTest, PayloadReadsBack) {
       hash = w.weightsHash();
     };
     if (beside) {
-      auto file = cantFail(emit::OutputFile::create(name + ".weights", false));
+      auto file = cantFail(quern::OutputFile::create(name + ".weights", false));
       emit::PayloadWriter w(file);
       writeWeights(w);
       ASSERT_FALSE(errorToBool(w.finish()));
     }
-    auto file = cantFail(emit::OutputFile::create(name, false));
+    auto file = cantFail(quern::OutputFile::create(name, false));
     emit::PayloadWriter w(file);
     w.stream() << "the program";
     if (beside)
@@ -136,7 +136,7 @@ TEST_F(EmitTest, PayloadReadsBack) {
       sys::fs::remove(name + ".weights");
       EXPECT_NE(runtime::Payload::open(name, "", p).message.find("b.weights: cannot open"),
                 std::string::npos);
-      auto other = cantFail(emit::OutputFile::create(path("other"), false));
+      auto other = cantFail(quern::OutputFile::create(path("other"), false));
       emit::PayloadWriter o(other);
       o.begin(runtime::WeightSection);
       o.write(small);
@@ -186,7 +186,7 @@ TEST_F(EmitTest, BrokenModulesAreErrors) {
 TEST_F(EmitTest, LinksRelocatableAndReportsFailures) {
   auto objects = cantFail(emit::compileModules({module("x86-64-v3")}, emit::CodeKind::Object, 1));
   {
-    auto file = cantFail(emit::OutputFile::create(path("a.o"), false));
+    auto file = cantFail(quern::OutputFile::create(path("a.o"), false));
     file.stream().write(objects[0].data(), objects[0].size());
     ASSERT_FALSE(errorToBool(file.keep()));
   }
