@@ -124,28 +124,45 @@ Error quern::packWeights(const PackPlan &plan, WeightData &data, emit::PayloadWr
       for (int64_t r = 0; r < w.shape.rows; r += rows)
         blocks.push_back({&w, m, r, std::min(rows, w.shape.rows - r)});
   }
+  // While one batch is hashed and written, the next is packed.
+  struct Batch {
+    size_t begin = 0, end = 0;
+    std::vector<std::vector<uint8_t>> packed;
+    std::vector<std::string> failures;
+  };
   llvm::DefaultThreadPool pool(llvm::hardware_concurrency(threads));
-  size_t batch = std::max<size_t>(1, pool.getMaxConcurrency());
-  std::vector<std::vector<uint8_t>> packed(batch);
-  std::vector<std::string> failures(batch);
-  for (size_t begin = 0; begin < blocks.size(); begin += batch) {
-    size_t count = std::min(batch, blocks.size() - begin);
-    for (size_t i = 0; i < count; ++i)
+  size_t width = std::max<size_t>(1, pool.getMaxConcurrency());
+  Batch batches[2];
+  auto start = [&](Batch &batch, size_t begin) {
+    batch.begin = begin;
+    batch.end = std::min(begin + width, blocks.size());
+    batch.packed.resize(width);
+    batch.failures.assign(width, "");
+    for (size_t i = begin; i < batch.end; ++i)
       pool.async([&, i] {
-        if (Error e = packBlock(blocks[begin + i], data, packed[i]))
-          failures[i] = llvm::toString(std::move(e));
+        if (Error e = packBlock(blocks[i], data, batch.packed[i - begin]))
+          batch.failures[i - begin] = llvm::toString(std::move(e));
       });
+  };
+  start(batches[0], 0);
+  for (size_t turn = 0; batches[turn % 2].begin < blocks.size(); ++turn) {
     pool.wait();
-    for (size_t i = 0; i < count; ++i) {
-      if (!failures[i].empty())
-        return createStringError(failures[i]);
-      const RowBlock &block = blocks[begin + i];
+    Batch &done = batches[turn % 2];
+    start(batches[(turn + 1) % 2], done.end);
+    auto stop = [&](const llvm::Twine &why) { // tasks refer to the batches: let them end
+      pool.wait();
+      return createStringError(why);
+    };
+    for (size_t i = done.begin; i < done.end; ++i) {
+      if (!done.failures[i - done.begin].empty())
+        return stop(done.failures[i - done.begin]);
+      const RowBlock &block = blocks[i];
       if (block.matrix == 0 && block.first == 0)
         writer.padTo(block.weight->offset);
-      writer.write(packed[i]);
+      writer.write(done.packed[i - done.begin]);
     }
-    if (!progress(double(begin + count) / double(blocks.size())))
-      return createStringError("cancelled");
+    if (!progress(double(done.end) / double(blocks.size())))
+      return stop("cancelled");
   }
   return Error::success();
 }

@@ -1,5 +1,5 @@
-/* Uses a compiled model as a library: one prompt, two sequences decoded together, rollback and
- * a saved state. Prints what it does; exits with 1 when the library contradicts itself.
+/* Uses a compiled model as a library: one prompt, two sequences decoded together, all rows of logits,
+ * rollback and a saved state. Prints what it does; exits with 1 when the library contradicts itself.
  *
  * usage: example PROMPT [PAYLOAD]       (PAYLOAD: the .weights file of a static library)
  */
@@ -23,6 +23,16 @@ static int32_t best(const float *logits, int32_t n) {
     if (logits[i] > logits[at])
       at = i;
   return at;
+}
+
+/* The largest difference of two rows. */
+static float difference(const float *a, const float *b, size_t n) {
+  float most = 0;
+  for (size_t i = 0; i < n; ++i) {
+    float d = a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
+    most = d > most ? d : most;
+  }
+  return most;
 }
 
 /* Never lets token 0 win. */
@@ -64,6 +74,22 @@ int main(int argc, char **argv) {
   check(quern_prefill(model, a, ids, count, logits, &error), "prefill");
   for (size_t i = 0; i < count; ++i)
     check(quern_decode(model, 1, &b, &ids[i], logits + row, &error), "decode");
+
+  /* All rows at once: the last is that of the prefill, each the prediction of a step. */
+  float *all = malloc(count * row * sizeof *all);
+  float *steps = malloc(row * sizeof *steps);
+  check(quern_rollback(model, b, 0, &error), "rollback");
+  check(quern_prefill_all(model, b, ids, count, all, &error), "prefill all");
+  float worst = difference(all + (count - 1) * row, logits, row);
+  check(quern_rollback(model, b, 0, &error), "rollback");
+  for (size_t i = 0; i < count; ++i) {
+    float off;
+    check(quern_decode(model, 1, &b, &ids[i], steps, &error), "decode");
+    off = difference(all + i * row, steps, row);
+    worst = off > worst ? off : worst;
+  }
+  printf("rows differ by less than 0.1: %d\n", worst < 0.1f);
+  free(steps), free(all);
   int32_t next[2] = {best(logits, info.vocab_size), best(logits + row, info.vocab_size)};
   int32_t sequences[2] = {a, b};
 
