@@ -139,7 +139,7 @@ Error quern::packWeights(const PackPlan &plan, WeightData &data, emit::PayloadWr
     batch.packed.resize(width);
     batch.failures.assign(width, "");
     for (size_t i = begin; i < batch.end; ++i)
-      pool.async([&, i] {
+      pool.async([&, i, begin] {
         if (Error e = packBlock(blocks[i], data, batch.packed[i - begin]))
           batch.failures[i - begin] = llvm::toString(std::move(e));
       });
