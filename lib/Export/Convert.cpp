@@ -112,4 +112,16 @@ Error convert(const ModelFile &model, StringRef out, const ConvertOptions &optio
   return writeDirectory(model, *plan, options, out);
 }
 
+Expected<uint64_t> ggufSize(const ModelFile &model, const ConvertOptions &options) {
+  Expected<Plan> plan = planGGUF(model, options);
+  if (!plan)
+    return plan.takeError();
+  std::string header;
+  raw_string_ostream os(header);
+  uint64_t size = 0;
+  if (Error e = writeGGUFHeader(*plan, os, size))
+    return std::move(e);
+  return size;
+}
+
 } // namespace quern::exporter

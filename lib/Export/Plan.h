@@ -71,6 +71,8 @@ llvm::Error finish(OutTensor &tensor);
 llvm::Error writeTensor(const import::ModelFile &model, const OutTensor &tensor,
                         llvm::raw_ostream &os);
 
+/// Everything before the first tensor, its padding included; sets `size` to that of the file.
+llvm::Error writeGGUFHeader(const Plan &plan, llvm::raw_ostream &os, uint64_t &size);
 llvm::Error writeGGUF(const import::ModelFile &model, const Plan &plan,
                       const ConvertOptions &options, llvm::raw_ostream &os);
 llvm::Error writeSafetensors(const import::ModelFile &model, const Plan &plan,

@@ -113,8 +113,8 @@ Error writeTensors(const import::ModelFile &model, const Plan &plan, const Conve
 
 } // namespace
 
-Error writeGGUF(const import::ModelFile &model, const Plan &plan, const ConvertOptions &options,
-                raw_ostream &os) {
+Error writeGGUFHeader(const Plan &plan, raw_ostream &os, uint64_t &size) {
+  uint64_t start = os.tell();
   Bytes out(os);
   os << "GGUF";
   out.put(uint32_t(3));
@@ -148,7 +148,16 @@ Error writeGGUF(const import::ModelFile &model, const Plan &plan, const ConvertO
     out.put(offset);
     offset += tensor.size;
   }
-  os.write_zeros(aligned(os.tell()) - os.tell());
+  os.write_zeros(aligned(os.tell() - start) - (os.tell() - start));
+  size = os.tell() - start + offset;
+  return Error::success();
+}
+
+Error writeGGUF(const import::ModelFile &model, const Plan &plan, const ConvertOptions &options,
+                raw_ostream &os) {
+  uint64_t size;
+  if (Error e = writeGGUFHeader(plan, os, size))
+    return e;
   return writeTensors(model, plan, options, alignment, os);
 }
 

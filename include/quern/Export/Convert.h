@@ -31,6 +31,9 @@ struct ConvertOptions {
 llvm::Error convert(const import::ModelFile &model, llvm::StringRef out,
                     const ConvertOptions &options);
 
+/// Bytes of the GGUF file that convert() would write.
+llvm::Expected<uint64_t> ggufSize(const import::ModelFile &model, const ConvertOptions &options);
+
 } // namespace quern::exporter
 
 #endif // QUERN_EXPORT_CONVERT_H
