@@ -18,6 +18,9 @@ inline int fail(llvm::Error error) {
 }
 
 // argv[0] is the name of the subcommand.
+int calibrate(int argc, char **argv);
+int evaluate(int argc, char **argv);
+int quantizeModel(int argc, char **argv);
 int convert(int argc, char **argv);
 int formats(int argc, char **argv);
 int inspect(int argc, char **argv);

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Commands.h"
+#include "Progress.h"
 #include "quern/Pipeline/Compile.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -42,40 +43,6 @@ its weights and tokenizer and needs only libc.
 )";
 
 namespace {
-/// One line on a terminal: what is being done, and how long it will take.
-class ProgressLine {
-public:
-  bool operator()(StringRef phase, double fraction) {
-    auto now = Clock::now();
-    if (phase != current) {
-      current = phase.str();
-      start = now;
-    } else if (now - shown < std::chrono::milliseconds(100)) {
-      return true;
-    }
-    shown = now;
-    double seconds = std::chrono::duration<double>(now - start).count();
-    errs() << "\r\x1b[K" << current;
-    if (fraction > 0) {
-      errs() << format(" %3.0f %%", fraction * 100);
-      if (seconds > 0.5 && fraction < 1)
-        errs() << format(", %.0f s left", seconds / fraction * (1 - fraction));
-    }
-    any = true;
-    return true;
-  }
-  ~ProgressLine() {
-    if (any)
-      errs() << "\r\x1b[K";
-  }
-
-private:
-  using Clock = std::chrono::steady_clock;
-  std::string current;
-  Clock::time_point start, shown;
-  bool any = false;
-};
-
 int usage(const Twine &message) {
   errs() << "quern compile: error: " << message << " (quern compile --help explains)\n";
   return tool::Usage;

@@ -6,6 +6,7 @@
 #include "quern/Import/Inspect.h"
 #include "Commands.h"
 #include "quern/Pipeline/InspectModule.h"
+#include "quern/Quantize/Statistics.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FileSystem.h"
 
@@ -14,9 +15,8 @@ namespace quern::tool {
 static const char usage[] =
     "usage: quern inspect FILE [--json] [--full]\n\n"
     "Lists the tensors, formats, bytes and metadata of a GGUF file (the first of a split one), a\n"
-    "Hugging Face directory, a .safetensors file or anything `quern compile` writes (of a .a or "
-    ".o\n"
-    "file it reads the .weights file beside it).\n\n"
+    "Hugging Face directory, a .safetensors file, anything `quern compile` writes (of a .a or .o\n"
+    "file it reads the .weights file beside it) or the statistics `quern calibrate` writes.\n\n"
     "  --json   print one JSON object\n"
     "  --full   print long metadata (vocabularies) in full\n";
 
@@ -67,6 +67,16 @@ int inspect(int argc, char **argv) {
       llvm::outs() << llvm::json::Value(std::move(*report)) << "\n";
     else
       import::printProgram(*report, llvm::outs());
+    return Success;
+  }
+  if (quantize::isStatistics(path)) {
+    llvm::Expected<quantize::Statistics> statistics = quantize::Statistics::read(path);
+    if (!statistics)
+      return fail(statistics.takeError());
+    if (json)
+      llvm::outs() << llvm::json::Value(statistics->summary()) << "\n";
+    else
+      statistics->print(llvm::outs());
     return Success;
   }
   llvm::Expected<import::ModelFile> model = import::open(path);

@@ -16,6 +16,9 @@ struct Command {
 // Sorted as a new user meets them.
 const Command commands[] = {
     {"compile", "compiles a model to a program", quern::tool::compileModel},
+    {"quantize", "find the best file of a size: GGUF or executable", quern::tool::quantizeModel},
+    {"evaluate", "perplexity of a model, and how far another is from it", quern::tool::evaluate},
+    {"calibrate", "statistics of a model over a text", quern::tool::calibrate},
     {"inspect", "list the tensors, formats, bytes and metadata of a model", quern::tool::inspect},
     {"convert", "go between GGUF and Hugging Face models, and between formats", quern::tool::convert},
     {"tokenize", "print the token ids of a text", quern::tool::tokenize},

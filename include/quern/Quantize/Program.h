@@ -1,0 +1,82 @@
+//===- Program.h - A model compiled and loaded in process -------*- C++ -*-===//
+//
+// What calibration and evaluation run: the model, compiled to a shared library in a temporary
+// folder and driven through its C interface. In the float engine every matrix is f32, whatever the
+// file stores, so that models differ by their weights alone; and weights can be replaced.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_QUANTIZE_PROGRAM_H
+#define QUERN_QUANTIZE_PROGRAM_H
+
+#include "quern/Runtime/quern.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/Error.h"
+#include "llvm/Support/JSON.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace quern::quantize {
+
+struct ProgramOptions {
+  bool floatEngine = true; ///< decode all weights to f32; else the model's own formats
+  bool observers = false;  ///< see setObserver
+  int64_t context = 0;     ///< 0: the model's own, at most 4096
+  unsigned threads = 0;    ///< 0: one for each core
+};
+
+class Program {
+public:
+  /// Compiles a model file, or loads a shared library that `quern compile --emit=shared` wrote.
+  static llvm::Expected<std::unique_ptr<Program>> create(llvm::StringRef model,
+                                                         const ProgramOptions &options);
+  ~Program();
+  Program(const Program &) = delete;
+
+  int64_t vocabulary() const { return info.vocab_size; }
+  int64_t context() const { return info.context; }
+  /// The JSON object of docs/Runtime.md.
+  const llvm::json::Object &metadata() const { return meta; }
+
+  /// Ids of a text, without special tokens.
+  llvm::Expected<std::vector<int32_t>> tokenize(llvm::StringRef text);
+  /// What the model wants in front of every text: its BOS, or nothing.
+  llvm::Expected<std::vector<int32_t>> prefix();
+
+  /// Runs a sequence from its start; `logits` [tokens][vocabulary] receives all rows.
+  llvm::Error run(llvm::ArrayRef<int32_t> tokens, std::vector<float> &logits);
+
+  /// Called on every thread with the rows that enter observer `index` (Runtime/Program.h).
+  using Observer = void (*)(void *user, int32_t index, const float *rows, int32_t count,
+                            int32_t columns, int32_t thread, int32_t threads);
+  void setObserver(Observer observer, void *user);
+
+  /// Puts other values in the place of a matrix of `rows` x `columns`; float engine only. An
+  /// empty `values` brings the model's own back.
+  llvm::Error replaceWeight(llvm::StringRef name, llvm::ArrayRef<float> values, int64_t rows,
+                            int64_t columns);
+
+private:
+  Program() = default;
+  llvm::Error load(llvm::StringRef library, unsigned threads);
+
+  struct Interface;
+  std::unique_ptr<Interface> functions;
+  void *library = nullptr;
+  quern_model *model = nullptr;
+  int32_t sequence = -1;
+  quern_info info = {};
+  llvm::json::Object meta;
+  std::string folder; ///< of the compiled program; removed at the end
+  struct Aligned {
+    std::vector<uint8_t> storage;
+    uint8_t *data = nullptr;
+  };
+  llvm::StringMap<Aligned> replaced; ///< packed, by name
+};
+
+} // namespace quern::quantize
+
+#endif // QUERN_QUANTIZE_PROGRAM_H

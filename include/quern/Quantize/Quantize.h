@@ -1,0 +1,56 @@
+//===- Quantize.h - From a float model and a budget to a file ---*- C++ -*-===//
+//
+// What `quern quantize` does: statistics, candidates in every format, their expected loss, the
+// knapsack, and the file.
+//
+// The expected loss of a tensor in a format is sensitivity x tr(dW H dW^T). By `hessian` the
+// sensitivity is 1 for all; by `measured` it is the KL divergence that one candidate of the
+// tensor causes in the float program, over that candidate's own tr(dW H dW^T): both grow with the
+// square of dW, so one measurement serves all formats. Where the assignment chooses another
+// format than the one measured, that one is measured, too, and the choice made again.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_QUANTIZE_QUANTIZE_H
+#define QUERN_QUANTIZE_QUANTIZE_H
+
+#include "quern/Quantize/Solver.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/raw_ostream.h"
+#include <functional>
+
+namespace quern::quantize {
+
+enum class Provider : uint8_t { Hessian, Measured };
+
+struct QuantizeOptions {
+  std::string model, output;
+  std::string statistics; ///< a file of `quern calibrate`; empty: calibrates with `text`
+  std::string text;       ///< for calibration and measuring; calibration text alone, never others
+  uint64_t size = 0;      ///< bytes of the output, at most; or
+  double bits = 0;        ///< stored bits per weight over all tensors, at most; or
+  std::string format;     ///< this format for all tensors
+  std::vector<std::string> formats; ///< to choose from; empty: GGUF's scalar types of 2 to 8 bits
+  std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
+  Method method = Method::Descent;
+  std::string engine = "knapsack";
+  Provider provider = Provider::Measured;
+  double damping = 0.01;
+  uint64_t measureTokens = 8192; ///< of the text, for `measured`
+  unsigned threads = 0;
+  bool allowRequantize = false, dryRun = false, force = false;
+  std::function<bool(llvm::StringRef phase, double fraction)> progress;
+  std::function<void(const std::string &)> note;
+};
+
+/// Quantizes. The report: what was chosen and why, tensor by tensor.
+llvm::Expected<llvm::json::Object> quantize(const QuantizeOptions &options);
+
+/// The report as a table.
+void printReport(const llvm::json::Object &report, llvm::raw_ostream &os);
+
+/// `80MB` (1e6), `80MiB` (2^20), `80000000`, also k and G.
+llvm::Expected<uint64_t> parseSize(llvm::StringRef text);
+
+} // namespace quern::quantize
+
+#endif // QUERN_QUANTIZE_QUANTIZE_H

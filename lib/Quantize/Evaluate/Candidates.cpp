@@ -1,0 +1,258 @@
+//===- Candidates.cpp - Every tensor in every format ----------------------===//
+//
+// See Candidates.h.
+//
+//===----------------------------------------------------------------------===//
+#include "Candidates.h"
+#include "quern/Format/Known.h"
+#include "quern/Format/Size.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/GlobPattern.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+using namespace quern;
+using namespace quern::quantize;
+using format::FileType;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+
+/// From few bits to many. Types of vectors are not the solver's.
+static constexpr llvm::StringLiteral defaultFormats[] = {"Q2_K", "Q3_K", "IQ4_XS", "Q4_K",
+                                                         "Q5_K", "Q6_K", "Q8_0"};
+/// For rows that blocks of 256 do not divide.
+static constexpr llvm::StringLiteral smallBlocks[] = {"IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0"};
+
+static Expected<const FileType *> findType(StringRef name) {
+  std::string known;
+  for (const FileType &type : format::ggufTypes()) {
+    if (type.name.equals_insensitive(name))
+      return &type;
+    known += (known.empty() ? "" : ", ") + type.name.str();
+  }
+  return createStringError("GGUF has no type '" + name + "'; it has " + known);
+}
+
+static bool isQuantizable(const import::TensorInfo &info) {
+  StringRef name = info.canonical;
+  return info.shape.size() == 2 && info.decodable && name.ends_with(".weight") &&
+         !name.ends_with(".ffn_gate_inp.weight");
+}
+
+Expected<Candidates> Candidates::plan(const import::ModelFile &model,
+                                      const QuantizeOptions &options) {
+  Candidates out(model);
+  if (!model.stacks.empty())
+    return createStringError(model.path + ": mixtures of experts cannot be quantized yet");
+  std::vector<std::pair<llvm::GlobPattern, const FileType *>> overrides;
+  for (const auto &[pattern, name] : options.overrides) {
+    auto glob = llvm::GlobPattern::create(pattern);
+    if (!glob)
+      return createStringError("--override '" + pattern + "': " + llvm::toString(glob.takeError()));
+    Expected<const FileType *> type = findType(name);
+    if (!type)
+      return type.takeError();
+    overrides.emplace_back(std::move(*glob), *type);
+  }
+  std::vector<const FileType *> wanted;
+  std::vector<std::string> names = options.formats;
+  if (!options.format.empty())
+    names = {options.format};
+  bool chosen = !names.empty();
+  if (!chosen)
+    names.assign(std::begin(defaultFormats), std::end(defaultFormats));
+  for (StringRef name : names) {
+    Expected<const FileType *> type = findType(name);
+    if (!type)
+      return type.takeError();
+    wanted.push_back(*type);
+  }
+  std::vector<bool> overrideUsed(overrides.size());
+  bool tied = !model.find("output.weight");
+  for (auto [i, info] : llvm::enumerate(model.tensors)) {
+    if (!isQuantizable(info) || (info.canonical == "output.weight" && tied))
+      continue;
+    if (!info.spec.isPlain() && !options.allowRequantize)
+      return createStringError(model.path + ": tensor '" + info.name + "' is " + info.fileType +
+                               " already; give --allow-requantize to quantize it again");
+    Tensor tensor;
+    tensor.index = i;
+    tensor.name = info.canonical;
+    tensor.rows = info.shape[0];
+    tensor.columns = info.shape[1];
+    std::vector<const FileType *> types = wanted;
+    bool pinned = false;
+    for (auto [o, pair] : llvm::enumerate(overrides))
+      if (pair.first.match(tensor.name) || pair.first.match(info.name)) {
+        types = {pair.second};
+        pinned = true;
+        overrideUsed[o] = true;
+      }
+    auto fits = [&](const FileType *type) { return tensor.columns % type->blockElements == 0; };
+    std::string refused;
+    for (const FileType *type : types)
+      if (!fits(type))
+        refused += (refused.empty() ? "" : ", ") + type->name.str();
+    llvm::erase_if(types, [&](const FileType *type) { return !fits(type); });
+    if (!pinned && !refused.empty() && !chosen)
+      for (StringRef name : smallBlocks)
+        if (const FileType *type = format::ggufType(name);
+            fits(type) && !llvm::is_contained(types, type))
+          types.push_back(type);
+    if (!refused.empty() && options.note)
+      options.note("tensor '" + tensor.name + "' has rows of " + std::to_string(tensor.columns) +
+                   " elements, which blocks of " + refused + " do not divide");
+    if (types.empty())
+      return createStringError(model.path + ": tensor '" + info.name + "' has rows of " +
+                               llvm::Twine(tensor.columns) + " elements, which no block of " +
+                               refused + " divides; choose another format for it (--override)");
+    for (const FileType *type : types) {
+      Candidate candidate;
+      candidate.type = type;
+      Expected<uint64_t> rowBytes = type->rowBytes(tensor.columns);
+      if (!rowBytes)
+        return rowBytes.takeError();
+      candidate.bytes = *rowBytes * uint64_t(tensor.rows);
+      tensor.candidates.push_back(std::move(candidate));
+    }
+    out.tensors.push_back(std::move(tensor));
+  }
+  for (auto [used, pair] : llvm::zip(overrideUsed, options.overrides))
+    if (!used)
+      return createStringError("--override '" + pair.first + "' matches no tensor of " +
+                               model.path);
+  return out;
+}
+
+Candidates::~Candidates() {
+  if (!folder.empty())
+    llvm::sys::fs::remove_directories(folder);
+}
+
+Expected<std::vector<float>> quern::quantize::readValues(const import::ModelFile &model,
+                                                         const import::TensorInfo &info) {
+  Expected<import::TensorBytes> mapped = import::mapTensor(model, info);
+  if (!mapped)
+    return mapped.takeError();
+  int64_t columns = info.shape.back(), rows = columns ? info.elements() / columns : 0;
+  std::vector<float> values(size_t(rows * columns));
+  auto named = [&](Error e) {
+    return createStringError("tensor '" + info.name + "': " + llvm::toString(std::move(e)));
+  };
+  if (const FileType *type = format::ggufType(info.fileType)) {
+    if (Error e = type->decode(mapped->bytes(), rows, columns, values))
+      return named(std::move(e));
+    return values;
+  }
+  format::Components components;
+  if (Error e = format::unpackCanonical(info.spec, {mapped->bytes()}, 0, rows, columns, components))
+    return named(std::move(e));
+  if (Error e = format::decode(info.spec, components, values))
+    return named(std::move(e));
+  return values;
+}
+
+Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &options) {
+  llvm::SmallString<128> path;
+  if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("quern-candidates", path))
+    return createStringError("cannot create a temporary folder: " + ec.message());
+  folder = path.str().str();
+  // A step's share of the work goes with its values and their columns.
+  double all = 0, done = 0;
+  auto work = [](const Tensor &t) {
+    return double(t.rows) * double(t.columns) * double(t.columns);
+  };
+  for (const Tensor &tensor : tensors)
+    all += work(tensor) * double(tensor.candidates.size());
+  // Tensors that share an input share its factored Hessian.
+  const InputStatistics *last = nullptr;
+  std::optional<Hessian> hessian;
+  for (auto [t, tensor] : llvm::enumerate(tensors)) {
+    const InputStatistics *input = statistics.find(tensor.name);
+    tensor.observed = input && input->rows > 0;
+    if (input && input->columns != tensor.columns)
+      return createStringError("the statistics are of another model: '" + tensor.name + "' has " +
+                               llvm::Twine(tensor.columns) + " columns, they have " +
+                               llvm::Twine(input->columns));
+    if (!tensor.observed) {
+      hessian = Hessian::identity(tensor.columns);
+      last = nullptr;
+    } else if (input != last) {
+      std::vector<double> mean = input->hessian;
+      for (double &v : mean)
+        v /= double(input->rows);
+      Expected<Hessian> made = Hessian::create(mean, tensor.columns, options.damping);
+      if (!made)
+        return createStringError("tensor '" + tensor.name +
+                                 "': " + llvm::toString(made.takeError()));
+      hessian = std::move(*made);
+      last = input;
+      if (hessian->damping != options.damping && options.note)
+        options.note("the Hessian of '" + tensor.name + "' needed a damping of " +
+                     std::to_string(hessian->damping));
+    }
+    tensor.damping = hessian->damping;
+    Expected<std::vector<float>> values = readValues(*model, model->tensors[tensor.index]);
+    if (!values)
+      return values.takeError();
+    for (Candidate &candidate : tensor.candidates) {
+      if (options.progress && !options.progress("solve", done / all))
+        return createStringError("cancelled");
+      Expected<Solution> solution =
+          quantize::solve(candidate.type->spec, *values, tensor.rows, *hessian,
+                          {options.method, SolveOptions().sweeps, options.threads}, tensor.name);
+      if (!solution)
+        return solution.takeError();
+      std::vector<uint8_t> bytes(candidate.bytes);
+      if (Error e = candidate.type->pack(solution->components, bytes))
+        return createStringError("tensor '" + tensor.name + "': " + llvm::toString(std::move(e)));
+      candidate.error = solution->error;
+      candidate.nearestError = solution->nearestError;
+      candidate.path = folder + "/" + std::to_string(t) + "." + candidate.type->name.str();
+      std::error_code ec;
+      llvm::raw_fd_ostream os(candidate.path, ec);
+      if (!ec) {
+        os.write(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+        os.close();
+        ec = os.error();
+        os.clear_error();
+      }
+      if (ec)
+        return createStringError("cannot write '" + candidate.path + "': " + ec.message());
+      done += work(tensor);
+    }
+  }
+  return Error::success();
+}
+
+Expected<std::vector<float>> Candidates::values(const Tensor &tensor,
+                                                const Candidate &candidate) const {
+  auto buffer = llvm::MemoryBuffer::getFile(candidate.path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
+  if (!buffer)
+    return createStringError("cannot read '" + candidate.path +
+                             "': " + buffer.getError().message());
+  std::vector<float> values(size_t(tensor.rows * tensor.columns));
+  if (Error e = candidate.type->decode(llvm::arrayRefFromStringRef((*buffer)->getBuffer()),
+                                       tensor.rows, tensor.columns, values))
+    return std::move(e);
+  return values;
+}
+
+import::ModelFile Candidates::choose(llvm::ArrayRef<uint32_t> choice) const {
+  import::ModelFile out = *model;
+  for (auto [tensor, index] : llvm::zip(tensors, choice)) {
+    const Candidate &candidate = tensor.candidates[index];
+    import::TensorInfo &info = out.tensors[tensor.index];
+    info.spec = candidate.type->spec;
+    info.fileType = candidate.type->name.str();
+    info.file = unsigned(out.files.size());
+    info.offset = 0;
+    info.size = candidate.bytes;
+    info.pieces.clear();
+    out.files.push_back({candidate.path, candidate.bytes});
+  }
+  return out;
+}

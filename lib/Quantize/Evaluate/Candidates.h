@@ -1,0 +1,66 @@
+//===- Candidates.h - Every tensor in every format ---------------*- C++ -*-===//
+//
+// Solves a model's matrices in the formats to choose from and keeps the results as files, as
+// GGUF stores them. A choice among them is a model like any other: the source with some
+// tensors replaced. Private to lib/Quantize.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H
+#define QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H
+
+#include "quern/Format/FileType.h"
+#include "quern/Import/ModelFile.h"
+#include "quern/Quantize/Quantize.h"
+#include "quern/Quantize/Statistics.h"
+
+namespace quern::quantize {
+
+struct Candidate {
+  const format::FileType *type = nullptr;
+  std::string path;   ///< of its bytes, rows in the source's order
+  uint64_t bytes = 0; ///< stored
+  double error = 0;   ///< tr(dW H dW^T)
+  double nearestError = 0;
+  double kl = -1; ///< measured; negative: not measured
+};
+
+struct Tensor {
+  size_t index = 0; ///< in ModelFile::tensors
+  std::string name; ///< canonical
+  int64_t rows = 0, columns = 0;
+  bool observed = false; ///< there are statistics
+  double damping = 0;    ///< that its Hessian needed
+  std::vector<Candidate> candidates;
+};
+
+class Candidates {
+public:
+  /// Finds the matrices to be quantized and the types each may have.
+  static llvm::Expected<Candidates> plan(const import::ModelFile &model,
+                                         const QuantizeOptions &options);
+  ~Candidates();
+  Candidates(Candidates &&other) noexcept
+      : tensors(std::move(other.tensors)), model(other.model),
+        folder(std::exchange(other.folder, "")) {}
+
+  llvm::Error solve(const Statistics &statistics, const QuantizeOptions &options);
+  /// The values of a candidate.
+  llvm::Expected<std::vector<float>> values(const Tensor &tensor, const Candidate &candidate) const;
+  /// The model with tensor i as its candidate choice[i].
+  import::ModelFile choose(llvm::ArrayRef<uint32_t> choice) const;
+
+  std::vector<Tensor> tensors;
+
+private:
+  explicit Candidates(const import::ModelFile &model) : model(&model) {}
+  const import::ModelFile *model;
+  std::string folder; ///< temporary
+};
+
+/// All values of a tensor, decoded.
+llvm::Expected<std::vector<float>> readValues(const import::ModelFile &model,
+                                              const import::TensorInfo &info);
+
+} // namespace quern::quantize
+
+#endif // QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H

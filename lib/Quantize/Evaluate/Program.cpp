@@ -1,0 +1,194 @@
+//===- Program.cpp - A model compiled and loaded in process ---------------===//
+//
+// The library's functions are found by name, each loaded model having its own.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Quantize/Program.h"
+#include "quern/Format/PackedLayout.h"
+#include "quern/Pipeline/Compile.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/Path.h"
+#include <dlfcn.h>
+
+using namespace quern;
+using namespace quern::quantize;
+using llvm::ArrayRef;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+
+struct Program::Interface {
+  decltype(&quern_default_options) defaultOptions;
+  decltype(&quern_load) load;
+  decltype(&quern_free) free;
+  decltype(&quern_model_info) modelInfo;
+  decltype(&quern_tokenize) tokenize;
+  decltype(&quern_sequence_new) sequenceNew;
+  decltype(&quern_rollback) rollback;
+  decltype(&quern_prefill_all) prefillAll;
+  decltype(&quern_set_observer) setObserver;
+  decltype(&quern_replace_weight) replaceWeight;
+};
+
+Expected<std::unique_ptr<Program>> Program::create(StringRef model, const ProgramOptions &options) {
+  std::unique_ptr<Program> out(new Program);
+  if (model.ends_with(".so")) {
+    if (Error e = out->load(model, options.threads))
+      return std::move(e);
+    return out;
+  }
+  llvm::SmallString<128> folder;
+  if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("quern-program", folder))
+    return createStringError("cannot create a temporary folder: " + ec.message());
+  out->folder = folder.str().str();
+  CompileOptions compile;
+  compile.model = model.str();
+  compile.emit = EmitKind::Shared;
+  compile.output = out->folder + "/model.so";
+  compile.targets = {"native"};
+  compile.context = options.context;
+  compile.observers = options.observers;
+  compile.threads = options.threads;
+  if (options.floatEngine) {
+    compile.format = "f32";
+    compile.dequantize = true;
+    compile.activations = "f32";
+    compile.kvCache = "f32";
+  }
+  Expected<llvm::json::Object> report = quern::compile(compile);
+  if (!report)
+    return report.takeError();
+  if (Error e = out->load(compile.output, options.threads))
+    return std::move(e);
+  return out;
+}
+
+Error Program::load(StringRef path, unsigned threads) {
+  library = dlopen(path.str().c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    return createStringError("cannot load '" + path + "': " + dlerror());
+  functions = std::make_unique<Interface>();
+  bool missing = false;
+  auto find = [&](auto &function, const char *name) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
+    missing |= !function;
+  };
+  find(functions->defaultOptions, "quern_default_options");
+  find(functions->load, "quern_load");
+  find(functions->free, "quern_free");
+  find(functions->modelInfo, "quern_model_info");
+  find(functions->tokenize, "quern_tokenize");
+  find(functions->sequenceNew, "quern_sequence_new");
+  find(functions->rollback, "quern_rollback");
+  find(functions->prefillAll, "quern_prefill_all");
+  find(functions->setObserver, "quern_set_observer");
+  find(functions->replaceWeight, "quern_replace_weight");
+  if (missing)
+    return createStringError("'" + path +
+                             "' is not a model compiled with --emit=shared by this "
+                             "version");
+  quern_options options;
+  quern_error error;
+  functions->defaultOptions(&options);
+  options.threads = int32_t(threads);
+  options.pin_threads = 0; // other work of this process shares the cores
+  if (functions->load(&options, &model, &error) != QUERN_OK)
+    return createStringError(error.message);
+  functions->modelInfo(model, &info);
+  Expected<llvm::json::Value> parsed = llvm::json::parse(info.metadata);
+  if (!parsed)
+    return parsed.takeError();
+  if (llvm::json::Object *object = parsed->getAsObject())
+    meta = std::move(*object);
+  if (functions->sequenceNew(model, &sequence, &error) != QUERN_OK)
+    return createStringError(error.message);
+  return Error::success();
+}
+
+Program::~Program() {
+  if (model)
+    functions->free(model);
+  if (library)
+    dlclose(library);
+  if (!folder.empty())
+    llvm::sys::fs::remove_directories(folder);
+}
+
+Expected<std::vector<int32_t>> Program::tokenize(StringRef text) {
+  quern_error error;
+  size_t count = 0;
+  std::vector<int32_t> ids(text.size() + 8); // no token is shorter than a byte
+  for (;;) {
+    quern_status status = functions->tokenize(model, text.data(), text.size(), 0, ids.data(),
+                                              ids.size(), &count, &error);
+    if (status == QUERN_ERROR_BUFFER && count > ids.size()) {
+      ids.resize(count);
+      continue;
+    }
+    if (status != QUERN_OK)
+      return createStringError(error.message);
+    ids.resize(count);
+    return ids;
+  }
+}
+
+Expected<std::vector<int32_t>> Program::prefix() {
+  quern_error error;
+  size_t count = 0;
+  std::vector<int32_t> ids(8);
+  if (functions->tokenize(model, "", 0, 1, ids.data(), ids.size(), &count, &error) != QUERN_OK)
+    return createStringError(error.message);
+  ids.resize(count);
+  return ids;
+}
+
+Error Program::run(ArrayRef<int32_t> tokens, std::vector<float> &logits) {
+  quern_error error;
+  logits.resize(tokens.size() * size_t(info.vocab_size));
+  if (functions->rollback(model, sequence, 0, &error) != QUERN_OK ||
+      functions->prefillAll(model, sequence, tokens.data(), tokens.size(), logits.data(), &error) !=
+          QUERN_OK)
+    return createStringError(error.message);
+  return Error::success();
+}
+
+void Program::setObserver(Observer observer, void *user) {
+  functions->setObserver(model, observer, user);
+}
+
+Error Program::replaceWeight(StringRef name, ArrayRef<float> values, int64_t rows,
+                             int64_t columns) {
+  quern_error error;
+  if (values.empty()) {
+    if (functions->replaceWeight(model, name.str().c_str(), nullptr, 0, &error) != QUERN_OK)
+      return createStringError(error.message);
+    replaced.erase(name);
+    return Error::success();
+  }
+  if (int64_t(values.size()) != rows * columns)
+    return createStringError("weight '" + name + "': expected " + llvm::Twine(rows * columns) +
+                             " values, found " + llvm::Twine(values.size()));
+  format::Spec f32 = format::Spec::plain(format::Number::floating(format::FloatKind::F32));
+  Expected<format::PackedLayout> layout = format::PackedLayout::get(f32, rows, columns);
+  if (!layout)
+    return layout.takeError();
+  format::Components all;
+  format::allocate(f32, 0, rows, columns, all);
+  memcpy(all.codes.bytes.data(), values.data(), values.size() * sizeof(float));
+  Aligned packed;
+  packed.storage.resize(size_t(layout->bytes()) + 64);
+  packed.data = reinterpret_cast<uint8_t *>(
+      llvm::alignTo(reinterpret_cast<uintptr_t>(packed.storage.data()), 64));
+  for (int64_t panel = 0; panel < layout->panels(); ++panel)
+    if (Error e = layout->packPanel(all, panel,
+                                    llvm::MutableArrayRef(packed.data + panel * layout->panelBytes,
+                                                          size_t(layout->panelBytes))))
+      return e;
+  if (functions->replaceWeight(model, name.str().c_str(), packed.data, size_t(layout->bytes()),
+                               &error) != QUERN_OK)
+    return createStringError(error.message);
+  replaced[name] = std::move(packed);
+  return Error::success();
+}

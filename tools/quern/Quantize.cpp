@@ -1,0 +1,122 @@
+//===- Quantize.cpp - quern quantize --------------------------------------===//
+//
+// The best file of a size: GGUF, or an executable.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Quantize/Quantize.h"
+#include "Arguments.h"
+#include "Commands.h"
+#include "Progress.h"
+#include <unistd.h>
+
+namespace quern::tool {
+
+static const char usage[] =
+    "usage: quern quantize MODEL -o OUT (--size N | --bits B | --format F) [options]\n\n"
+    "Rounds the matrices of a float model, each to the format that keeps the model's predictions\n"
+    "best within the budget. OUT is a GGUF file if its name ends in .gguf, else an executable.\n\n"
+    "  --size N              bytes of the file, at most: 80MB (1e6), 80MiB (2^20)\n"
+    "  --bits B              stored bits per weight over all matrices, at most\n"
+    "  --format F            one GGUF type for all (Q4_K, ...)\n"
+    "  --text FILE           calibration text, UTF-8\n"
+    "  --statistics FILE     of `quern calibrate`, in place of a new run\n"
+    "  --formats F,F,...     types to choose from (default: Q2_K, Q3_K, IQ4_XS, Q4_K, Q5_K, Q6_K,\n"
+    "                        Q8_0, and those of small blocks where rows ask for them)\n"
+    "  --override P=F        this type for the tensors whose name matches a pattern: "
+    "'blk.0.*=Q8_0'\n"
+    "  --solver S            descent (default), feedback, search, nearest\n"
+    "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
+    "  --provider P          expected loss: measured (default; needs --text) or hessian\n"
+    "  --engine E            knapsack (default, exact), greedy, uniform\n"
+    "  --measure-tokens N    of the text, for measuring (default: 8192)\n"
+    "  --allow-requantize    the loss is then relative to a lossy source\n"
+    "  --dry-run             print the table, write nothing\n"
+    "  --force               overwrite OUT\n"
+    "  --threads N           the result does not depend on it (default: all cores)\n"
+    "  --json                the report as JSON\n";
+
+int quantizeModel(int argc, char **argv) {
+  quantize::QuantizeOptions options;
+  bool json = false, help = false;
+  Arguments arguments;
+  arguments.option("-o", options.output);
+  arguments.option("--text", options.text);
+  arguments.option("--statistics", options.statistics);
+  arguments.option("--format", options.format);
+  arguments.option("--engine", options.engine);
+  arguments.number("--threads", options.threads);
+  arguments.number("--measure-tokens", options.measureTokens);
+  arguments.flag("--dry-run", options.dryRun);
+  arguments.flag("--force", options.force);
+  arguments.flag("--json", json);
+  arguments.flag("--allow-requantize", options.allowRequantize);
+  auto real = [&](llvm::StringRef name, double &value) {
+    arguments.option(name, [&value, name](llvm::StringRef text) -> llvm::Error {
+      if (text.getAsDouble(value) || !(value >= 0) || value > 1e6)
+        return llvm::createStringError("'" + name + "' needs a number, not '" + text + "'");
+      return llvm::Error::success();
+    });
+  };
+  real("--bits", options.bits);
+  real("--damping", options.damping);
+  arguments.option("--size", [&](llvm::StringRef text) -> llvm::Error {
+    return quantize::parseSize(text).moveInto(options.size);
+  });
+  arguments.option("--formats", [&](llvm::StringRef text) {
+    llvm::SmallVector<llvm::StringRef> names;
+    text.split(names, ',', -1, /*KeepEmpty=*/false);
+    for (llvm::StringRef name : names)
+      options.formats.push_back(name.trim().str());
+    return llvm::Error::success();
+  });
+  arguments.option("--override", [&](llvm::StringRef text) -> llvm::Error {
+    auto [pattern, format] = text.rsplit('=');
+    if (pattern.empty() || format.empty())
+      return llvm::createStringError("'--override' needs PATTERN=FORMAT, not '" + text + "'");
+    options.overrides.emplace_back(pattern.str(), format.str());
+    return llvm::Error::success();
+  });
+  arguments.option("--solver", [&](llvm::StringRef text) -> llvm::Error {
+    return quantize::parseMethod(text).moveInto(options.method);
+  });
+  arguments.option("--provider", [&](llvm::StringRef text) -> llvm::Error {
+    if (text != "measured" && text != "hessian")
+      return llvm::createStringError("unknown provider '" + text + "'; known: measured, hessian");
+    options.provider =
+        text == "measured" ? quantize::Provider::Measured : quantize::Provider::Hessian;
+    return llvm::Error::success();
+  });
+  llvm::Expected<std::vector<std::string>> rest = arguments.parse(argc, argv, help);
+  if (help) {
+    llvm::consumeError(rest.takeError());
+    llvm::outs() << usage;
+    return Success;
+  }
+  auto wrong = [](const llvm::Twine &message) {
+    llvm::errs() << "quern: error: " << message << "\n\n" << usage;
+    return int(Usage);
+  };
+  if (!rest)
+    return wrong(llvm::toString(rest.takeError()));
+  if (rest->size() != 1)
+    return wrong("expected one model");
+  options.model = (*rest)[0];
+  llvm::Expected<llvm::json::Object> report = [&] {
+    ProgressLine line;
+    if (isatty(2))
+      options.progress = [&](llvm::StringRef phase, double fraction) {
+        return line(phase, fraction);
+      };
+    options.note = [](const std::string &text) { llvm::errs() << "quern: note: " << text << "\n"; };
+    return quantize::quantize(options);
+  }();
+  if (!report)
+    return fail(report.takeError());
+  if (json)
+    llvm::outs() << llvm::json::Value(std::move(*report)) << "\n";
+  else
+    quantize::printReport(*report, llvm::outs());
+  return Success;
+}
+
+} // namespace quern::tool
