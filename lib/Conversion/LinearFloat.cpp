@@ -82,20 +82,8 @@ private:
     // Columns past K are absent from f32 activations.
     for (Segment segment : segments(layout, at.columns, 0)) {
       SegmentLevels levels = weights.levels(at, segment);
-      for (int64_t column = segment.begin; column < std::min(segment.end, at.present); ++column) {
-        Parts w;
-        for (int64_t part = 0; part < v.parts; ++part) {
-          Value value = weights.columnValues(at, column, part);
-          if (!levels.zero.empty())
-            value = v.minus(value, levels.zero[part]);
-          if (!levels.scale.empty())
-            value = v.times(value, levels.scale[part]);
-          if (!levels.offset.empty())
-            value = v.plus(value, levels.offset[part]);
-          w.push_back(value);
-        }
-        use(column, w);
-      }
+      for (int64_t column = segment.begin; column < std::min(segment.end, at.present); ++column)
+        use(column, weights.column(at, column, levels));
     }
   }
 

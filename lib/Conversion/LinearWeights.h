@@ -75,10 +75,9 @@ public:
   DotOperand operand() const { return dotOperand; }
   float operandBias() const { return bias; }
 
-  /// Decoded codes (before levels) of column `column`.
-  Value columnValues(
-      const StepPosition &at, int64_t column,
-      int64_t part); /// Fetches ahead what the step after next needs, as far as the target wants.
+  /// The decoded weights of column `column`, which lies in the segment of `levels`.
+  Parts column(const StepPosition &at, int64_t column, const SegmentLevels &levels);
+  /// Fetches ahead what the step after next needs, as far as the target wants.
   void prefetch(const StepPosition &at);
 
   SegmentLevels levels(const StepPosition &at, Segment segment);
@@ -89,6 +88,8 @@ public:
   const CodeMeaning meaning;
 
 private:
+  /// Decoded codes (before levels) of column `column`.
+  Value columnValues(const StepPosition &at, int64_t column, int64_t part);
   Value tableIndex(const StepPosition &at, int64_t index, int64_t part);
   Value tableEntry(Value index, int64_t within);
   Value signs(Value index);

@@ -125,16 +125,8 @@ static void embedTerm(TileEmitter &e, kernel::TileEmbeddingOp op,
     for (Segment segment : segments(layout, at.columns, 0)) {
       SegmentLevels levels = weights.levels(at, segment);
       for (int64_t c = segment.begin; c < std::min(segment.end, at.present); ++c)
-        for (int64_t part = 0; part < v.parts; ++part) {
-          Value value = weights.columnValues(at, c, part);
-          if (!levels.zero.empty())
-            value = v.minus(value, levels.zero[part]);
-          if (!levels.scale.empty())
-            value = v.times(value, levels.scale[part]);
-          if (!levels.offset.empty())
-            value = v.plus(value, levels.offset[part]);
+        for (auto [part, value] : llvm::enumerate(weights.column(at, c, levels)))
           v.store(value, decoded, v.index(0), c * rows + part * v.width);
-        }
     }
     weights.forget();
     e.loop(e.index(0), e.index(at.present), 1, [&](Value c) {
