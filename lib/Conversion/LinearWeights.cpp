@@ -1,13 +1,11 @@
 //===- LinearWeights.cpp - Reading packed weights in vector code ----------===//
 //
-// What codes stand for, and the loads and unpacking of codes, 16 rows at a time.
+// Loads and unpacks codes, 16 rows at a time.
 //
 //===----------------------------------------------------------------------===//
 #include "LinearWeights.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "quern/Format/Number.h"
-#include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/xxhash.h"
 #include <cmath>
 #include <set>
 
@@ -19,81 +17,6 @@ using format::FloatKind;
 using format::Level;
 using format::PackedLevel;
 using quern::target::IntDot;
-
-//===--- What codes stand for ---------------------------------------------===//
-
-static bool isMultipleOfHalf(double value) {
-  return value * 2 == std::nearbyint(value * 2) && std::fabs(value) <= 512;
-}
-
-/// Finds a power of two of which all values are multiples by integers in [low, high].
-static std::optional<float> commonStep(ArrayRef<float> values, int low, int high) {
-  for (int exponent = -10; exponent <= 10; ++exponent) {
-    float multiplier = std::ldexp(1.0f, -exponent);
-    if (llvm::all_of(values, [&](float value) {
-          double scaled = double(value) / multiplier;
-          return scaled == std::nearbyint(scaled) && scaled >= low && scaled <= high;
-        }))
-      return multiplier;
-  }
-  return std::nullopt;
-}
-
-CodeMeaning CodeMeaning::of(const format::PackedLayout &layout) {
-  CodeMeaning result;
-  if (layout.storage == CodeStorage::Indices) {
-    const format::Table &table = layout.spec.code.table;
-    if (table.isLearned() || table.dim % 4 != 0)
-      return result;
-    // Signs may negate every entry.
-    if (auto multiplier = commonStep(table.values(), -127, 127)) {
-      result.kind = Kind::Grid;
-      result.multiplier = *multiplier;
-      for (float value : table.values())
-        result.integers.push_back(int8_t(value / *multiplier));
-    }
-    return result;
-  }
-  if (layout.storage != CodeStorage::Planes)
-    return result;
-  const format::Code &code = layout.spec.code;
-  unsigned bits = code.bitsPerIndex();
-  uint64_t sign = layout.codesAreBiased() ? uint64_t(1) << (bits - 1) : 0;
-  for (uint64_t pattern = 0; pattern < (uint64_t(1) << bits); ++pattern) {
-    float value = 0;
-    if (code.kind == format::Code::Kind::Table) {
-      if (code.table.isLearned())
-        return result;
-      format::decodeIndex(code, {}, pattern, &value);
-    } else {
-      value = format::decodeCode(code, pattern ^ sign);
-    }
-    result.values.push_back(value);
-  }
-  ArrayRef<float> values = result.values;
-  if (!llvm::all_of(values, [](float value) { return std::isfinite(value); }))
-    return result;
-
-  double slope = double(values[1]) - values[0];
-  bool affine = slope != 0 && float(slope) == slope && isMultipleOfHalf(-values[0] / slope);
-  for (size_t i = 0; affine && i < values.size(); ++i)
-    affine = double(values[0]) + slope * double(i) == values[i];
-  if (affine) {
-    result.kind = Kind::Affine;
-    result.multiplier = float(slope);
-    result.bias = float(-values[0] / slope);
-    return result;
-  }
-  if (bits > 6)
-    return result;
-  if (auto multiplier = commonStep(values, -128, 127)) {
-    result.kind = Kind::Lookup;
-    result.multiplier = *multiplier;
-    for (float value : values)
-      result.integers.push_back(int8_t(value / *multiplier));
-  }
-  return result;
-}
 
 SmallVector<Segment> conversion::detail::segments(const format::PackedLayout &layout,
                                                   int64_t columns, int64_t activationGroup) {
@@ -253,8 +176,8 @@ Value WeightReader::columnValues(const StepPosition &at, int64_t column, int64_t
     if (Value found = v.lookUpFloats(meaning.values, bits))
       return found;
     auto type = RankedTensorType::get({int64_t(meaning.values.size())}, v.b.getF32Type());
-    return gather(globalTable(DenseElementsAttr::get(type, ArrayRef<float>(meaning.values))), bits,
-                  v.floats());
+    return gather(v.constantTable(DenseElementsAttr::get(type, ArrayRef<float>(meaning.values))),
+                  bits, v.floats());
   }
   case CodeStorage::Indices:
     return tableColumn(at, column, part);
@@ -309,23 +232,6 @@ Value WeightReader::signs(Value index) {
   return v.bitOr(bits, v.shiftLeft(v.bitAnd(parity, 1), table.parts * table.dim - 1));
 }
 
-Value WeightReader::globalTable(DenseElementsAttr values) {
-  ModuleOp module = v.module;
-  auto tensor = cast<RankedTensorType>(values.getType());
-  auto type = MemRefType::get(tensor.getShape(), tensor.getElementType());
-  ArrayRef<char> raw = values.getRawData();
-  std::string name =
-      "quern_table_" + llvm::utohexstr(llvm::xxh3_64bits(ArrayRef<uint8_t>(
-                           reinterpret_cast<const uint8_t *>(raw.data()), raw.size())));
-  if (!module.lookupSymbol(name)) {
-    OpBuilder::InsertionGuard guard(v.b);
-    v.b.setInsertionPointToStart(module.getBody());
-    memref::GlobalOp::create(v.b, v.loc, name, v.b.getStringAttr("private"), type, values,
-                             /*constant=*/true, v.b.getI64IntegerAttr(64));
-  }
-  return memref::GetGlobalOp::create(v.b, v.loc, type, name);
-}
-
 Value WeightReader::gather(Value table, Value index, VectorType type) {
   Value all = arith::ConstantOp::create(
       v.b, v.loc, DenseElementsAttr::get(v.vec(v.width, v.b.getI1Type()), true));
@@ -347,7 +253,7 @@ Value WeightReader::tableQuad(const StepPosition &at, int64_t quad, int64_t part
     quads.push_back(int32_t(packed));
   }
   auto type = RankedTensorType::get({int64_t(quads.size())}, v.b.getI32Type());
-  Value global = globalTable(DenseElementsAttr::get(type, ArrayRef<int32_t>(quads)));
+  Value global = v.constantTable(DenseElementsAttr::get(type, ArrayRef<int32_t>(quads)));
   int64_t quadsPerEntry = table.dim / 4;
   Value at4 = v.times(tableEntry(index, within), v.splat(v.ints(), quadsPerEntry));
   at4 = v.plus(at4, v.splat(v.ints(), within % table.dim / 4));
@@ -379,7 +285,7 @@ Value WeightReader::tableColumn(const StepPosition &at, int64_t column, int64_t 
                                     weights, v.index(layout.tableStart), ValueRange());
   } else {
     auto type = RankedTensorType::get({entries}, v.b.getF32Type());
-    values = globalTable(DenseElementsAttr::get(type, table.values()));
+    values = v.constantTable(DenseElementsAttr::get(type, table.values()));
   }
   Value entry = v.times(tableEntry(index, within), v.splat(v.ints(), int64_t(table.dim)));
   entry = v.plus(entry, v.splat(v.ints(), within % table.dim));

@@ -8,28 +8,13 @@
 #define QUERN_LIB_CONVERSION_LINEARWEIGHTS_H
 
 #include "LinearBuilder.h"
+#include "quern/Format/CodeMeaning.h"
 #include "quern/Format/PackedLayout.h"
 #include "llvm/ADT/DenseMap.h"
 
 namespace quern::conversion::detail {
 
-/// What the stored patterns of a code stand for.
-struct CodeMeaning {
-  enum class Kind : uint8_t {
-    Affine, ///< multiplier x (pattern - bias)
-    Lookup, ///< multiplier x integers[pattern], each integer in [-128, 127]
-    Grid,   ///< multiplier x integers of a table whose entries are whole quads
-    Float,  ///< no exact 8-bit integers
-  };
-  Kind kind = Kind::Float;
-  float multiplier = 1;
-  float bias = 0; ///< a multiple of 1/2
-  llvm::SmallVector<int8_t> integers;
-  llvm::SmallVector<float> values; ///< by pattern, for codes in planes
-
-  static CodeMeaning of(const format::PackedLayout &layout);
-  bool isInteger() const { return kind != Kind::Float; }
-};
+using format::CodeMeaning;
 
 /// Columns [begin, end) of a step over which every level, and the activation scale where
 /// `activationGroup` is not 0, is constant.
@@ -97,7 +82,6 @@ private:
   Value tableColumn(const StepPosition &at, int64_t column, int64_t part);
   /// table[index] for each lane, from memory.
   Value gather(Value table, Value index, mlir::VectorType type);
-  Value globalTable(mlir::DenseElementsAttr values);
 
   Value levelValue(const StepPosition &at, const format::PackedLevel &level, int64_t column,
                    int64_t part);

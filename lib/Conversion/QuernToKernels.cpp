@@ -33,12 +33,17 @@ struct QuernToKernels : quern::impl::QuernToKernelsPassBase<QuernToKernels> {
                           << forward.getArgument(4).getType();
       return signalPassFailure();
     }
+    llvm::Expected<target::TargetInfo> info = target::lookup(target);
+    if (!info) {
+      module.emitError(toString(info.takeError()));
+      return signalPassFailure();
+    }
     int64_t many = std::min<int64_t>(maxTokens, cache.getContextLength());
     KernelOutliner outliner(module);
     WeightTable table;
-    if (failed(ScheduleBuilder(forward, outliner, table, 1).run("step_one")))
+    if (failed(ScheduleBuilder(forward, outliner, table, *info, 1).run("step_one")))
       return signalPassFailure();
-    if (many > 1 && failed(ScheduleBuilder(forward, outliner, table, many).run("step")))
+    if (many > 1 && failed(ScheduleBuilder(forward, outliner, table, *info, many).run("step")))
       return signalPassFailure();
     kernels = llvm::range_size(module.getOps<func::FuncOp>()) - 1;
     forward.erase();

@@ -20,8 +20,8 @@ using WeightTable = llvm::MapVector<llvm::StringRef, int64_t>;
 class ScheduleBuilder {
 public:
   ScheduleBuilder(mlir::func::FuncOp forward, KernelOutliner &outliner, WeightTable &table,
-                  int64_t maxTokens)
-      : forward(forward), outliner(outliner), table(table), symbols(getModule()),
+                  const target::TargetInfo &target, int64_t maxTokens)
+      : forward(forward), outliner(outliner), table(table), target(target), symbols(getModule()),
         maxTokens(maxTokens), single(maxTokens == 1), b(forward.getLoc(), forward.getContext()) {}
 
   mlir::LogicalResult run(llvm::StringRef name);
@@ -68,6 +68,8 @@ private:
   mlir::Value weight(mlir::Value use, mlir::Type element);
   mlir::FailureOr<mlir::Value> panels(mlir::Value use, mlir::MemRefType &type);
   mlir::Value cachePart(AttentionOp op, int64_t offset, int64_t bytes, mlir::Type element);
+  /// The form in which a product with `weight` reads its activations: `fast` is resolved.
+  mlir::FailureOr<kernel::Activation> formOf(ActivationFormat format, mlir::Value weight);
   /// The activations of a product in its form; quantized once for all that read them.
   mlir::Value activations(mlir::Value x, kernel::Activation form);
   mlir::Value ropeTable(RopeAttr rope);
@@ -106,6 +108,7 @@ private:
   mlir::func::FuncOp forward;
   KernelOutliner &outliner;
   WeightTable &table;
+  const target::TargetInfo &target;
   mlir::SymbolTable symbols;
   int64_t maxTokens;
   bool single;

@@ -4,12 +4,14 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ScheduleBuilder.h"
+#include "quern/Format/PackedLayout.h"
 
 using namespace mlir;
 using namespace quern;
 using kernel::Access;
 
-static kernel::Activation resolve(ActivationFormat format) {
+FailureOr<kernel::Activation> ScheduleBuilder::formOf(ActivationFormat format, Value weight) {
+  auto type = cast<RankedTensorType>(weight.getType());
   switch (format) {
   case ActivationFormat::F32:
     return kernel::Activation::F32;
@@ -18,8 +20,16 @@ static kernel::Activation resolve(ActivationFormat format) {
   case ActivationFormat::Int8:
     return kernel::Activation::Int8;
   case ActivationFormat::Q8:
-  case ActivationFormat::Fast:
     return kernel::Activation::Q8;
+  case ActivationFormat::Fast: {
+    int64_t rank = type.getRank();
+    auto layout = format::PackedLayout::get(getFormat(type), type.getDimSize(rank - 2),
+                                            type.getDimSize(rank - 1));
+    if (!layout)
+      return mlir::emitError(b.getLoc()) << llvm::toString(layout.takeError());
+    return static_cast<kernel::Activation>(
+        static_cast<int>(conversion::fastActivation(target, *layout)));
+  }
   }
   llvm_unreachable("all formats covered");
 }
@@ -60,8 +70,10 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
   FailureOr<Value> matrix = panels(op.getWeight(), type);
   if (failed(matrix))
     return failure();
-  kernel::Activation form = resolve(op.getActivations());
-  Value x = activations(op.getX(), form);
+  FailureOr<kernel::Activation> form = formOf(op.getActivations(), op.getWeight());
+  if (failed(form))
+    return failure();
+  Value x = activations(op.getX(), *form);
   AddOp sum;
   Value residual;
   bool joined = joinsResidual(op, sum, residual);
@@ -83,12 +95,12 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
     uses.push_back({weight(op.getBias(), b.getF32Type()), Access::Read});
   uses.push_back({out, joined ? Access::UpdatePart : Access::WritePart});
   auto weightType = cast<RankedTensorType>(op.getWeight().getType());
-  launch(shapeName("linear_" + kernel::stringifyActivation(form).str(), weightType.getShape()),
+  launch(shapeName("linear_" + kernel::stringifyActivation(*form).str(), weightType.getShape()),
          uses, panelsOf(op.getX(), weightType.getDimSize(0)), [&](KernelBody &body) {
            Value out = body.buffers.back();
            kernel::TileLinearOp::create(
                body.b, body.buffers[0], body.buffers[1], op.getBias() ? body.buffers[2] : Value(),
-               joined ? out : Value(), out, body.begin, body.end, body.tokens, weightType, form);
+               joined ? out : Value(), out, body.begin, body.end, body.tokens, weightType, *form);
          });
   return success();
 }
@@ -98,13 +110,15 @@ LogicalResult ScheduleBuilder::convert(ExpertLinearOp op) {
   FailureOr<Value> matrix = panels(op.getWeight(), type);
   if (failed(matrix))
     return failure();
-  kernel::Activation form = resolve(op.getActivations());
-  Value x = activations(op.getX(), form);
+  FailureOr<kernel::Activation> form = formOf(op.getActivations(), op.getWeight());
+  if (failed(form))
+    return failure();
+  Value x = activations(op.getX(), *form);
   Value out = resultBuffer(op.getResult());
   auto weightType = cast<RankedTensorType>(op.getWeight().getType());
   bool sliced = cast<ShapedType>(op.getX().getType()).getRank() == 3;
   launch(
-      shapeName("expert_linear_" + kernel::stringifyActivation(form).str(), weightType.getShape()),
+      shapeName("expert_linear_" + kernel::stringifyActivation(*form).str(), weightType.getShape()),
       {{x, Access::Read},
        {*matrix, Access::Read},
        {buffer(op.getIds()), Access::Read},
@@ -112,7 +126,7 @@ LogicalResult ScheduleBuilder::convert(ExpertLinearOp op) {
       panelsOf(op.getX(), weightType.getDimSize(1)), [&](KernelBody &body) {
         kernel::TileExpertLinearOp::create(body.b, body.buffers[0], body.buffers[1],
                                            body.buffers[2], body.buffers[3], body.begin, body.end,
-                                           body.tokens, weightType, form, sliced);
+                                           body.tokens, weightType, *form, sliced);
       });
   return success();
 }

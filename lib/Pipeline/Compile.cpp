@@ -7,6 +7,7 @@
 #include "quern/Pipeline/Compile.h"
 #include "TargetCode.h"
 #include "quern/Architectures/Architectures.h"
+#include "quern/Conversion/LinearDesc.h"
 #include "quern/Emit/Link.h"
 #include "quern/Emit/ObjectFile.h"
 #include "quern/Emit/ProgramTable.h"
@@ -474,7 +475,21 @@ json::Array Compilation::tensorTable() {
         {"activations", ""},
         {"kernel", kernel}});
   }
-  // How activations enter the products with each weight.
+  // How activations enter the products with each weight: what `fast` is, too.
+  auto activationName = [&](ActivationFormat format, const PackedWeight &weight) {
+    RankedTensorType type = WeightOp(weight.weight).getTensorType();
+    int64_t rank = type.getRank();
+    if (format == ActivationFormat::Fast && rank >= 2) {
+      auto layout = format::PackedLayout::get(weight.spec, type.getDimSize(rank - 2),
+                                              type.getDimSize(rank - 1));
+      if (layout)
+        return conversion::fastActivation(targets[0], *layout) == conversion::Activation::Q8
+                   ? StringRef("q8")
+                   : StringRef("bf16");
+      llvm::consumeError(layout.takeError());
+    }
+    return stringifyActivationFormat(format);
+  };
   owned->module->walk([&](WeightedOpInterface op) {
     auto use = op.getWeightOperand().get().getDefiningOp<UseOp>();
     if (!use)
@@ -484,7 +499,7 @@ json::Array Compilation::tensorTable() {
     StringRef name = weight.isView() ? *weight.getSource() : weight.getSymName();
     for (auto [w, row] : llvm::zip(plan.weights, tensors))
       if (WeightOp(w.weight).getSymName() == name)
-        (*row.getAsObject())["activations"] = stringifyActivationFormat(op.getActivations());
+        (*row.getAsObject())["activations"] = activationName(op.getActivations(), w);
   });
   return tensors;
 }

@@ -6,6 +6,7 @@
 #include "quern/Reference/Interpreter.h"
 #include "mlir/IR/SymbolTable.h"
 #include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "quern/Format/CodeMeaning.h"
 #include "quern/Format/Encode.h"
 #include "quern/Reference/Attention.h"
 #include "quern/Reference/Ops.h"
@@ -77,7 +78,7 @@ struct Interpreter::State {
         {nullptr, {}, std::make_shared<const std::vector<int32_t>>(std::move(data)), nullptr});
   }
   void release(Operation *op);
-  ActivationKind activations(quern::ActivationFormat format) const;
+  ActivationKind activations(WeightedOpInterface op) const;
   Expected<RuntimeValue> weight(WeightOp op);
   Error run(Operation *op);
 
@@ -97,12 +98,23 @@ void Interpreter::State::release(Operation *op) {
       values.erase(operand);
 }
 
-ActivationKind Interpreter::State::activations(quern::ActivationFormat format) const {
+ActivationKind Interpreter::State::activations(WeightedOpInterface op) const {
   if (options.activations)
     return *options.activations;
-  switch (format) {
-  case quern::ActivationFormat::Fast:
-    return options.fast;
+  switch (op.getActivations()) {
+  case quern::ActivationFormat::Fast: {
+    if (options.fast)
+      return *options.fast;
+    auto type = cast<RankedTensorType>(op.getWeightOperand().get().getType());
+    int64_t rank = type.getRank();
+    auto layout = format::PackedLayout::get(getFormat(type), type.getDimSize(rank - 2),
+                                            type.getDimSize(rank - 1));
+    if (!layout) { // kernels do not have it either: the choice is free
+      llvm::consumeError(layout.takeError());
+      return ActivationKind::Q8;
+    }
+    return format::hasIntegerProducts(*layout) ? ActivationKind::Q8 : ActivationKind::BF16;
+  }
   case quern::ActivationFormat::F32:
     return ActivationKind::F32;
   case quern::ActivationFormat::BF16:
@@ -178,7 +190,7 @@ Error Interpreter::State::runExpertLinear(ExpertLinearOp op) {
     x = matrix(repeated, shape[2]);
   }
   expertLinear(x, matrix(floats(op.getWeight()), shape[2]), shape[0], ids, used,
-               activations(op.getActivations()), out);
+               activations(op), out);
   set(op.getResult(), std::move(out));
   return Error::success();
 }
@@ -270,7 +282,7 @@ Error Interpreter::State::run(Operation *operation) {
         Matrix x = matrix(floats(op.getX()), lastDimension(op.getX()));
         Matrix w = matrix(floats(op.getWeight()), lastDimension(op.getWeight()));
         std::vector<float> out(x.rows * w.rows);
-        linear(x, w, optional(op.getBias()), activations(op.getActivations()), out);
+        linear(x, w, optional(op.getBias()), activations(op), out);
         return finish(op.getResult(), std::move(out));
       })
       .Case([&](ExpertLinearOp op) { return runExpertLinear(op); })

@@ -1,12 +1,13 @@
 //===- LinearDesc.h - What a linear kernel computes, and on what -*- C++ -*-===//
 //
-// The description of a kernel and the layout of its activations; no MLIR.
+// The description of a kernel, the form and the layout of its activations; no MLIR.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_CONVERSION_LINEARDESC_H
 #define QUERN_CONVERSION_LINEARDESC_H
 
 #include "quern/Format/PackedLayout.h"
+#include "quern/Target/TargetInfo.h"
 
 namespace quern::conversion {
 
@@ -17,6 +18,13 @@ enum class Activation : uint8_t {
   Q8,   ///< int8 in groups of 32 with an f32 scale
   Int8, ///< int8 with one f32 scale per token
 };
+
+/// What `fast` activations are for a weight on a target: q8 where codes are integers, because then
+/// a token alone, which most of a conversation is, needs no decoding of weights (VNNI or sdot on
+/// the codes themselves, at the speed of memory); else bf16, which takes no longer to widen than q8
+/// does and which matrix units multiply. The same for all targets known today, so a
+/// program that carries several computes the same on each (docs/Rationale.md).
+Activation fastActivation(const target::TargetInfo &target, const format::PackedLayout &weight);
 
 /// One token's activations as kernels read them. F32 has no buffer of its own: kernels read
 /// the rows themselves. The others are written by emitQuantizeActivations.
