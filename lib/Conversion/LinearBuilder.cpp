@@ -5,6 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "LinearBuilder.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/xxhash.h"
 
 using namespace mlir;
 using namespace quern::conversion::detail;
@@ -37,6 +39,22 @@ Value VectorCode::splat(VectorType type, double value) {
 Value VectorCode::constantBytes(ArrayRef<int8_t> values) {
   return arith::ConstantOp::create(
       b, loc, DenseElementsAttr::get(vec(values.size(), b.getI8Type()), values));
+}
+
+Value VectorCode::constantTable(DenseElementsAttr values) {
+  auto tensor = cast<RankedTensorType>(values.getType());
+  auto type = MemRefType::get(tensor.getShape(), tensor.getElementType());
+  ArrayRef<char> raw = values.getRawData();
+  std::string name =
+      "quern_table_" + llvm::utohexstr(llvm::xxh3_64bits(ArrayRef<uint8_t>(
+                           reinterpret_cast<const uint8_t *>(raw.data()), raw.size())));
+  if (!module.lookupSymbol(name)) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    memref::GlobalOp::create(b, loc, name, b.getStringAttr("private"), type, values,
+                             /*constant=*/true, b.getI64IntegerAttr(64));
+  }
+  return memref::GetGlobalOp::create(b, loc, type, name);
 }
 
 /// Loads go through vectors of the memref's element type, then change type.
@@ -129,6 +147,18 @@ Value VectorCode::extendSigned(Value v, VectorType type) {
 Value VectorCode::intrinsic(StringRef name, Type result, ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(b, loc, result, b.getStringAttr(name), operands)
       .getResult(0);
+}
+
+Value VectorCode::roundToBF16(Value values) {
+  auto floats = cast<VectorType>(values.getType());
+  auto ints = vec(floats.getNumElements(), b.getI32Type());
+  Value bits = as(values, ints);
+  Value odd = bitAnd(shiftRight(bits, 16), 1);
+  Value up = plus(bits, plus(odd, splat(ints, int64_t(0x7fff))));
+  Value isNaN = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, values, values);
+  Value quiet = bitOr(bits, splat(ints, int64_t(0x400000)));
+  Value chosen = arith::SelectOp::create(b, loc, isNaN, quiet, up);
+  return as(bitAnd(chosen, 0xffff0000), floats);
 }
 
 Value VectorCode::shiftBytes(Value v, int64_t right) {

@@ -61,6 +61,8 @@ public:
   Value splat(VectorType type, int64_t value);
   Value splat(VectorType type, double value);
   Value constantBytes(llvm::ArrayRef<int8_t> values);
+  /// A table in the module's read-only data, shared by all that want the same.
+  Value constantTable(mlir::DenseElementsAttr values);
 
   // Memory. Offsets count elements of the memref, which are bytes except where noted.
   Value load(Value memref, Value offset, int64_t constant, VectorType type);
@@ -92,6 +94,9 @@ public:
   Value toFloat(Value ints);
   Value extendUnsigned(Value v, VectorType type);
   Value extendSigned(Value v, VectorType type);
+  /// f32 to the nearest bf16, ties to even, as f32. NaN is kept: its quiet bit is set, lest
+  /// rounding make it infinite.
+  Value roundToBF16(Value values);
   Value intrinsic(llvm::StringRef name, mlir::Type result, ValueRange operands);
 
   /// Bytes shifted right (left if negative) by a constant; bits cross byte borders, so mask after.

@@ -15,6 +15,11 @@ using namespace quern::conversion::detail;
 
 static constexpr int64_t tokensPerSuperblock = 64;
 
+Activation conversion::fastActivation(const target::TargetInfo &target,
+                                      const format::PackedLayout &weight) {
+  return format::hasIntegerProducts(weight) ? Activation::Q8 : Activation::BF16;
+}
+
 ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
   ActivationLayout l = {};
   l.kind = kind;
@@ -26,6 +31,9 @@ ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
   }
   if (kind == Activation::BF16) {
     l.bytes = (l.paddedK * 2 + 63) / 64 * 64;
+    // Tiles read the same columns of 16 tokens: rows 4096 bytes apart would share few cache sets.
+    if (l.bytes % 1024 == 0)
+      l.bytes += 64;
     return l;
   }
   l.scalesOffset = l.paddedK;
@@ -83,11 +91,20 @@ private:
   }
 
   void manyTokens() {
+    Value enough;
+    int64_t fewest = strategy.tokensForTiles();
+    if (fewest && fewest <= desc.maxTokens) {
+      enough = arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::uge, o.tokenCount,
+                                     v.index(fewest));
+      v.ifElse(enough, [&] { strategy.configureTiles(); }, nullptr);
+    }
     v.loop(v.index(0), o.tokenCount, tokensPerSuperblock, [&](Value first) {
       Value rest = arith::SubIOp::create(v.b, v.loc, o.tokenCount, first);
       Value count = v.min(rest, v.index(tokensPerSuperblock));
       v.loop(o.begin, o.end, 1, [&](Value panel) { panelTimesTokens(panel, first, count); });
     });
+    if (enough)
+      v.ifElse(enough, [&] { strategy.releaseTiles(); }, nullptr);
   }
 
   void panelTimesTokens(Value panel, Value first, Value count) {
@@ -104,34 +121,12 @@ private:
           strategy.unpack(weights.position(panel, v.add(blockStart, slot), false), slot);
         });
         weights.forget();
-        forTokenBlocks(first, count, [&](ArrayRef<Value> tokens, SmallVector<Parts> acc) {
-          SmallVector<Value> flat;
-          for (Parts &parts : acc)
-            flat.append(parts.begin(), parts.end());
-          flat = v.loop(v.index(0), steps, 1, flat, [&](Value slot, ValueRange carried) {
-            SmallVector<Parts> next(tokens.size());
-            for (auto [i, value] : llvm::enumerate(carried))
-              next[i / v.parts].push_back(value);
-            next = strategy.blocked(slot, weights.extent(false),
-                                    v.mul(v.add(blockStart, slot), layout.step), tokens, next);
-            SmallVector<Value> out;
-            for (Parts &parts : next)
-              out.append(parts.begin(), parts.end());
-            return out;
-          });
-          for (auto [i, value] : llvm::enumerate(flat))
-            acc[i / v.parts][i % v.parts] = value;
-          return acc;
-        });
+        timesTokens({steps, weights.extent(false), v.mul(blockStart, layout.step)}, first, count);
       });
     if (layout.tailColumns()) {
-      Value step = v.index(full), slot = v.index(0);
-      strategy.unpack(weights.position(panel, step, true), slot);
+      strategy.unpack(weights.position(panel, v.index(full), true), v.index(0));
       weights.forget();
-      forTokenBlocks(first, count, [&](ArrayRef<Value> tokens, SmallVector<Parts> acc) {
-        return strategy.blocked(slot, weights.extent(true), v.index(full * layout.step), tokens,
-                                acc);
-      });
+      timesTokens({v.index(1), weights.extent(true), v.index(full * layout.step)}, first, count);
     }
     auto finish = [&](Value row, Value mask) {
       v.loop(v.index(0), count, 1, [&](Value t) {
@@ -142,28 +137,19 @@ private:
     writeOut(panel, [&](Value row) { finish(row, {}); }, finish);
   }
 
-  /// Runs `body` over blocks of tokens and then over single ones, with their sums loaded from and
-  /// stored to scratch. Tokens are given by where they start in x.
-  void
-  forTokenBlocks(Value first, Value count,
-                 llvm::function_ref<SmallVector<Parts>(ArrayRef<Value>, SmallVector<Parts>)> body) {
-    int64_t size = strategy.tokensPerBlock();
-    auto block = [&](Value t, int64_t tokens) {
-      SmallVector<Value> starts;
-      SmallVector<Parts> acc;
-      Value start = x.tokenStart(v, v.add(first, t));
-      int64_t stride = x.layout.kind == Activation::F32 ? x.layout.k : x.layout.bytes;
-      for (int64_t i = 0; i < tokens; ++i) {
-        starts.push_back(v.add(start, i * stride));
-        acc.push_back(loadSums(v.add(t, i)));
-      }
-      acc = body(starts, acc);
-      for (int64_t i = 0; i < tokens; ++i)
-        storeSums(v.add(t, i), acc[i]);
-    };
-    Value whole = v.mul(v.div(count, size), size);
-    v.loop(v.index(0), whole, size, [&](Value t) { block(t, size); });
-    v.loop(whole, count, 1, [&](Value t) { block(t, 1); });
+  /// Adds the products of unpacked steps to the sums of tokens [first, first + count): in the
+  /// largest blocks first, what is left over in smaller ones.
+  void timesTokens(const UnpackedSteps &steps, Value first, Value count) {
+    Value done = v.index(0);
+    for (int64_t size : strategy.tokenBlocks()) {
+      if (size > desc.maxTokens)
+        continue;
+      Value end = size == 1 ? count : v.mul(v.div(count, size), size);
+      v.loop(done, end, size, [&](Value t) {
+        strategy.multiply(steps, {size, x.tokenStart(v, v.add(first, t)), sums, v.mul(t, 16)});
+      });
+      done = end;
+    }
   }
 
   Parts loadSums(Value t) {

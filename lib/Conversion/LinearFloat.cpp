@@ -3,8 +3,12 @@
 // Decodes 16 rows of a column exactly as the format defines, then one fused multiply-add a
 // column. Activations that are not f32 are widened a step at a time, into scratch.
 //
+// bf16 activations on a target with bf16 tiles: weights are rounded to bf16 too, and kept in
+// scratch in pairs of columns, for tiles and for the tokens that do not fill one.
+//
 //===----------------------------------------------------------------------===//
 #include "LinearStrategy.h"
+#include "LinearTiles.h"
 
 using namespace mlir;
 using namespace quern;
@@ -14,15 +18,30 @@ using namespace quern::conversion::detail;
 namespace {
 class FloatStrategy final : public Strategy {
 public:
-  using Strategy::Strategy;
+  FloatStrategy(VectorCode &v, const format::PackedLayout &layout, WeightReader &weights,
+                const ActivationSource &x)
+      : Strategy(v, layout, weights, x),
+        rounded(v.target.amxBf16 && x.layout.kind == Activation::BF16),
+        useTiles(rounded && TileCode::canLoad(x.buffer)), tiles(v, 2 * tileColumns) {}
 
-  int64_t stepsPerBlock() const override { return std::max<int64_t>(1, 128 / layout.step); }
-  int64_t tokensPerBlock() const override { return v.width == 16 ? 8 : 4; }
+  int64_t stepsPerBlock() const override {
+    return std::max<int64_t>(1, (useTiles ? 512 : 128) / layout.step);
+  }
+  SmallVector<int64_t> tokenBlocks() const override {
+    if (useTiles)
+      return {TileCode::sumTiles * TileCode::tokens, TileCode::tokens, widenedTokens(), 1};
+    return {widenedTokens(), 1};
+  }
+  int64_t tokensForTiles() const override { return useTiles ? TileCode::tokens : 0; }
+  void configureTiles() override { tiles.configure(); }
+  void releaseTiles() override { tiles.release(); }
 
   void allocate() override {
-    unpacked = v.scratch(stepsPerBlock() * layout.step * 16, v.b.getF32Type());
+    int64_t weightsUnpacked = stepsPerBlock() * layout.step * 16;
+    unpacked = rounded ? v.scratch(weightsUnpacked, v.b.getBF16Type())
+                       : v.scratch(weightsUnpacked, v.b.getF32Type());
     if (x.layout.kind != Activation::F32)
-      widened = v.scratch(tokensPerBlock() * layout.step, v.b.getF32Type());
+      widened = v.scratch(widenedTokens() * layout.step, v.b.getF32Type());
   }
 
   Parts direct(const StepPosition &at, Value token, Parts acc) override {
@@ -38,6 +57,8 @@ public:
 
   void unpack(const StepPosition &at, Value slot) override {
     Value base = v.mul(slot, layout.step * 16);
+    if (rounded)
+      return unpackPairs(at, base);
     decodeStep(at, [&](int64_t column, const Parts &w) {
       for (int64_t part = 0; part < v.parts; ++part)
         v.store(w[part], unpacked, base, column * 16 + part * v.width);
@@ -51,17 +72,21 @@ public:
     SmallVector<Value> flat;
     for (Parts &parts : acc)
       flat.append(parts.begin(), parts.end());
-    flat = v.loop(v.index(0), v.index(extent.present), 1, flat, [&](Value k, ValueRange carried) {
+    int64_t atOnce = rounded ? 2 : 1, end = llvm::alignTo(extent.present, atOnce);
+    flat = v.loop(v.index(0), v.index(end), atOnce, flat, [&](Value k, ValueRange carried) {
       SmallVector<Value> next(carried);
       Value base = v.add(slotBase, v.mul(k, 16));
-      Parts w;
-      for (int64_t part = 0; part < v.parts; ++part)
-        w.push_back(v.load(unpacked, base, part * v.width, v.floats()));
-      for (auto [t, row] : llvm::enumerate(rows)) {
-        Value xk = v.broadcastFloat(v.loadScalar(source(), v.add(row, k), 0, v.b.getF32Type()));
-        for (int64_t part = 0; part < v.parts; ++part) {
-          Value &into = next[t * v.parts + part];
-          into = v.fma(w[part], xk, into);
+      for (int64_t i = 0; i < atOnce; ++i) {
+        Parts w;
+        for (int64_t part = 0; part < v.parts; ++part)
+          w.push_back(rounded ? halfOfPair(base, i, part)
+                              : v.load(unpacked, base, part * v.width, v.floats()));
+        for (auto [t, row] : llvm::enumerate(rows)) {
+          Value xk = v.broadcastFloat(v.loadScalar(source(), v.add(row, k), i, v.b.getF32Type()));
+          for (int64_t part = 0; part < v.parts; ++part) {
+            Value &into = next[t * v.parts + part];
+            into = v.fma(w[part], xk, into);
+          }
         }
       }
       return next;
@@ -71,7 +96,66 @@ public:
     return acc;
   }
 
+  /// Tiles of sums are loaded and stored as they lie in memory.
+  void multiply(const UnpackedSteps &steps, const TokenBlock &block) override {
+    if (!useTiles || block.count < TileCode::tokens)
+      return Strategy::multiply(steps, block);
+    int64_t count = block.count / TileCode::tokens, stride = x.tokenStride();
+    auto sumsOf = [&](int64_t i) { return v.add(block.firstSum, i * TileCode::tokens * 16); };
+    for (int64_t i = 0; i < count; ++i)
+      tiles.load(TileCode::sums + i, block.sums, sumsOf(i), 64);
+    Value start = v.add(block.start, v.mul(steps.column, 2));
+    Value columns = v.mul(steps.count, steps.extent.columns);
+    v.loop(v.index(0), columns, tileColumns, [&](Value column) {
+      tiles.load(TileCode::right, unpacked, v.mul(column, 16), 64);
+      for (int64_t i = 0; i < count; ++i) {
+        int left = TileCode::left + i % TileCode::leftTiles;
+        tiles.load(left, x.buffer,
+                   v.add(v.add(start, v.mul(column, 2)), i * TileCode::tokens * stride), stride);
+        tiles.dotBF16(TileCode::sums + i, left, TileCode::right);
+      }
+    });
+    for (int64_t i = 0; i < count; ++i)
+      tiles.store(TileCode::sums + i, block.sums, sumsOf(i), 64);
+  }
+
 private:
+  static constexpr int64_t tileColumns = 32;
+  int64_t widenedTokens() const { return v.width == 16 ? 8 : 4; }
+
+  /// [column / 2][16 rows][2], as bf16; columns that a row's last step does not have are zero,
+  /// because tiles read them.
+  void unpackPairs(const StepPosition &at, Value base) {
+    Parts even;
+    auto store = [&](int64_t pair, const Parts &odd) {
+      for (int64_t part = 0; part < v.parts; ++part) {
+        // Rounded values have zeros below: the pair is the upper half of one, over the other's.
+        Value low = v.shiftRight(v.as(even[part], v.ints()), 16);
+        Value both = odd.empty() ? low : v.bitOr(low, v.as(odd[part], v.ints()));
+        v.store(both, unpacked, base, pair * 32 + part * v.width * 2);
+      }
+      even.clear();
+    };
+    decodeStep(at, [&](int64_t column, const Parts &w) {
+      if (column % 2)
+        store(column / 2, w);
+      else
+        even = w;
+    });
+    if (!even.empty())
+      store(at.present / 2, {});
+    even.assign(v.parts, v.splat(v.floats(), 0.0));
+    for (int64_t pair = (at.present + 1) / 2; pair < at.columns / 2; ++pair) {
+      store(pair, {});
+      even.assign(v.parts, v.splat(v.floats(), 0.0));
+    }
+  }
+  /// One column of a pair, as f32.
+  Value halfOfPair(Value base, int64_t which, int64_t part) {
+    Value both = v.load(unpacked, base, part * v.width * 2, v.ints());
+    return v.as(which ? v.bitAnd(both, 0xffff0000) : v.shiftLeft(both, 16), v.floats());
+  }
+
   Value source() const { return widened ? widened : x.buffer; }
   Value broadcastColumn(Value row, int64_t column) {
     return v.broadcastFloat(v.loadScalar(source(), row, column, v.b.getF32Type()));
@@ -83,8 +167,15 @@ private:
     for (Segment segment : segments(layout, at.columns, 0)) {
       SegmentLevels levels = weights.levels(at, segment);
       for (int64_t column = segment.begin; column < std::min(segment.end, at.present); ++column)
-        use(column, weights.column(at, column, levels));
+        use(column, round(weights.column(at, column, levels)));
     }
+  }
+
+  Parts round(Parts w) {
+    if (rounded)
+      for (Value &part : w)
+        part = v.roundToBF16(part);
+    return w;
   }
 
   /// Where each token's f32 values of the step are: in x itself, or in scratch after widening.
@@ -123,6 +214,9 @@ private:
     return rows;
   }
 
+  const bool rounded; ///< weights to bf16
+  const bool useTiles;
+  TileCode tiles;
   Value unpacked, widened;
 };
 } // namespace

@@ -9,6 +9,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "LinearStrategy.h"
+#include "LinearTiles.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace quern;
@@ -25,10 +27,19 @@ struct SegmentFactors {
 
 class IntegerStrategy final : public Strategy {
 public:
-  using Strategy::Strategy;
+  IntegerStrategy(VectorCode &v, const format::PackedLayout &layout, WeightReader &weights,
+                  const ActivationSource &x)
+      : Strategy(v, layout, weights, x), run(tileRun()), tiles(v, std::min<int64_t>(run, 64)) {}
 
   int64_t stepsPerBlock() const override { return std::max<int64_t>(1, 512 / layout.step); }
-  int64_t tokensPerBlock() const override { return v.width == 16 ? 8 : 4; }
+  SmallVector<int64_t> tokenBlocks() const override {
+    if (run)
+      return {TileCode::tokens, 8, 1};
+    return {v.width == 16 ? 8 : 4, 1};
+  }
+  int64_t tokensForTiles() const override { return run ? TileCode::tokens : 0; }
+  void configureTiles() override { tiles.configure(); }
+  void releaseTiles() override { tiles.release(); }
 
   void allocate() override {
     int64_t steps = stepsPerBlock();
@@ -36,6 +47,8 @@ public:
     segmentCount = stepSegments(layout.step).size();
     factorFloats = segmentCount * 3 * 16;
     factors = v.scratch(steps * factorFloats, v.b.getF32Type());
+    if (run)
+      products = v.scratch(TileCode::sumTiles * TileCode::tokens * 16, v.b.getI32Type());
   }
   Parts direct(const StepPosition &at, Value token, Parts acc) override {
     weights.prefetch(at);
@@ -86,6 +99,29 @@ public:
     return acc;
   }
 
+  /// By tiles where all runs are whole, a few at a time to hide the latency of each.
+  void multiply(const UnpackedSteps &steps, const TokenBlock &block) override {
+    if (block.count != TileCode::tokens || steps.extent.columns != layout.step)
+      return Strategy::multiply(steps, block);
+    SmallVector<Value> starts, acc;
+    for (int64_t t = 0; t < block.count; ++t) {
+      starts.push_back(v.add(block.start, t * x.tokenStride()));
+      acc.push_back(loadSums(block, t)[0]);
+    }
+    Value runs = v.div(v.mul(steps.count, layout.step), run), done = v.index(0);
+    for (int64_t atOnce : {TileCode::sumTiles, 1}) {
+      Value end = v.mul(v.div(runs, atOnce), atOnce);
+      acc = v.loop(done, end, atOnce, acc, [&](Value first, ValueRange carried) {
+        return multiplyRuns(first, atOnce, steps.column, starts, carried);
+      });
+      done = end;
+    }
+    for (int64_t t = 0; t < block.count; ++t)
+      storeSums(block, t, acc[t]);
+    if (run > layout.step)
+      multiplySlots(v.mul(runs, run / layout.step), steps.count, steps, block);
+  }
+
   /// A scale per token is applied once, at the end.
   Parts finish(Value token, Parts acc) override {
     if (x.layout.kind != Activation::Int8)
@@ -124,6 +160,64 @@ private:
       if (!levels.offset.empty())
         result.offset.push_back(levels.offset[part]);
     }
+    return result;
+  }
+
+  /// The columns over which tiles add up integers: all scales are constant, and sums stay below
+  /// 2^24. 0 if groups are not whole tiles, or the target has none.
+  int64_t tileRun() const {
+    if (!v.target.amxInt8 || weights.operand().isSigned || !TileCode::canLoad(x.buffer))
+      return 0;
+    int64_t columns = x.layout.kind == Activation::Q8 ? 32 : 256;
+    for (const format::PackedLevel &level : layout.levels)
+      columns = std::gcd(columns, level.groupColumns);
+    return columns % 32 || std::lcm(columns, layout.step) != std::max(columns, layout.step)
+               ? 0
+               : columns;
+  }
+
+  /// `count` runs from `first` on, for 16 tokens that start at `starts`. `base` is the column
+  /// of the row where the scratch begins.
+  SmallVector<Value> multiplyRuns(Value first, int64_t count, Value base, ArrayRef<Value> starts,
+                                  ValueRange acc) {
+    int64_t columns = std::min<int64_t>(run, 64); // of a tile
+    Value column = v.mul(first, run);
+    Value columnInRow = v.add(base, column);
+    constexpr int64_t tileInts = TileCode::tokens * 16;
+    for (int64_t i = 0; i < count; ++i) {
+      int sum = TileCode::sums + i;
+      tiles.zero(sum);
+      for (int64_t at = 0; at < run; at += columns) {
+        int64_t k = i * run + at;
+        int other = k / columns % 2;
+        tiles.load(TileCode::left + other, x.buffer, v.add(v.add(starts[0], columnInRow), k),
+                   x.tokenStride());
+        tiles.load(TileCode::right + other, codes, v.add(v.mul(column, 16), k * 16), 64);
+        tiles.dotBytes(sum, TileCode::left + other, TileCode::right + other);
+      }
+    }
+    for (int64_t i = 0; i < count; ++i)
+      tiles.store(TileCode::sums + i, products, v.index(i * tileInts), 64);
+    SmallVector<Parts> sums;
+    for (Value value : acc)
+      sums.push_back({value});
+    for (int64_t i = 0; i < count; ++i) {
+      // Steps lie one after the other in the scratch, and their factors are by 32 columns.
+      Value factor = v.mul(v.div(v.add(column, i * run), 32), 3 * 16);
+      auto get = [&](bool present, int64_t which) -> Parts {
+        if (!present)
+          return {};
+        return {v.load(factors, factor, which * 16, v.floats())};
+      };
+      SegmentFactors f = {get(true, 0), get(hasZero(), 1), get(hasOffset(), 2)};
+      SmallVector<Parts> dots;
+      for (int64_t t = 0; t < TileCode::tokens; ++t)
+        dots.push_back({v.load(products, v.index(0), i * tileInts + t * 16, v.ints())});
+      accumulate({0, run}, v.add(columnInRow, i * run), starts, f, dots, sums);
+    }
+    SmallVector<Value> result;
+    for (Parts &parts : sums)
+      result.push_back(parts[0]);
     return result;
   }
 
@@ -166,7 +260,9 @@ private:
     for (DotSum &sum : sums)
       result.push_back(sum.take(v));
     return {result};
-  } /// D for several tokens from unpacked codes, for segments too short to loop over.
+  }
+
+  /// D for several tokens from unpacked codes, for segments too short to loop over.
   SmallVector<Parts> dotUnrolled(Segment segment, Value codeBase, Value column,
                                  ArrayRef<Value> tokens) {
     SmallVector<DotSum, 16> sums(tokens.size() * v.parts);
@@ -265,7 +361,9 @@ private:
     }
   }
 
-  Value codes, factors;
+  const int64_t run; ///< columns; 0 without tiles
+  TileCode tiles;
+  Value codes, factors, products;
   int64_t segmentCount = 0, factorFloats = 0;
 };
 } // namespace
@@ -274,10 +372,7 @@ std::unique_ptr<Strategy>
 conversion::detail::makeIntegerStrategy(VectorCode &v, const format::PackedLayout &layout,
                                         WeightReader &weights, const ActivationSource &x) {
   bool quantized = x.layout.kind == Activation::Q8 || x.layout.kind == Activation::Int8;
-  // Sums of activations come by 8 columns.
-  bool aligned = llvm::all_of(
-      layout.levels, [](const format::PackedLevel &level) { return level.groupColumns % 8 == 0; });
-  if (!quantized || !aligned || !weights.meaning.isInteger())
+  if (!quantized || !format::hasIntegerProducts(layout))
     return nullptr;
   return std::make_unique<IntegerStrategy>(v, layout, weights, x);
 }

@@ -5,7 +5,8 @@
 // unpacked once into scratch and then multiplied with blocks of tokens.
 //
 // Both ways perform the same operations in the same order on an accumulator, so that a token's
-// result does not depend on how many others it came with.
+// result does not depend on how many others it came with. Tiles (LinearTiles.h) keep to that with
+// q8 activations; with int8 and bf16 they sum in an order of their own.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_LIB_CONVERSION_LINEARSTRATEGY_H
@@ -22,9 +23,22 @@ struct ActivationSource {
   Value buffer;
   ActivationLayout layout;
   /// Where token `token` starts, in elements of the buffer. `buffer` is one-dimensional.
-  Value tokenStart(VectorCode &v, Value token) const {
-    return v.mul(token, layout.kind == Activation::F32 ? layout.k : layout.bytes);
-  }
+  Value tokenStart(VectorCode &v, Value token) const { return v.mul(token, tokenStride()); }
+  int64_t tokenStride() const { return layout.kind == Activation::F32 ? layout.k : layout.bytes; }
+};
+
+/// Steps in the scratch, from slot 0 on.
+struct UnpackedSteps {
+  Value count;
+  StepExtent extent; ///< of each
+  Value column;      ///< of the row, where slot 0 begins
+};
+
+/// Consecutive tokens that pass over unpacked steps together.
+struct TokenBlock {
+  int64_t count;
+  Value start;          ///< of the first in x
+  Value sums, firstSum; ///< where their sums are: [token][16 rows], f32
 };
 
 class Strategy {
@@ -36,8 +50,12 @@ public:
 
   /// Steps unpacked together before tokens are run over them.
   virtual int64_t stepsPerBlock() const = 0;
-  /// Tokens that share one pass over unpacked weights.
-  virtual int64_t tokensPerBlock() const = 0;
+  /// How many tokens may share one pass over unpacked weights, largest first; one always may.
+  virtual llvm::SmallVector<int64_t> tokenBlocks() const = 0;
+  /// Fewest tokens for which tile registers are used; 0 for a strategy without.
+  virtual int64_t tokensForTiles() const { return 0; }
+  virtual void configureTiles() {}
+  virtual void releaseTiles() {}
   /// Allocates scratch; called once, in the entry block.
   virtual void allocate() = 0;
 
@@ -45,14 +63,24 @@ public:
   virtual Parts direct(const StepPosition &at, Value token, Parts acc) = 0;
   /// Unpacks a step into slot `slot` of the scratch.
   virtual void unpack(const StepPosition &at, Value slot) = 0;
-  /// The columns from `column` on, unpacked in `slot`, for several tokens.
-  virtual llvm::SmallVector<Parts> blocked(Value slot, StepExtent extent, Value column,
-                                           llvm::ArrayRef<Value> tokens,
-                                           llvm::SmallVector<Parts> acc) = 0;
+  /// Adds the products of all unpacked steps to the block's sums.
+  virtual void multiply(const UnpackedSteps &steps, const TokenBlock &block) {
+    multiplySlots(v.index(0), steps.count, steps, block);
+  }
   /// Applied to an accumulator once its row is done.
   virtual Parts finish(Value token, Parts acc) { return acc; }
 
 protected:
+  /// `multiply` for the slots [from, to), by `blocked`.
+  void multiplySlots(Value from, Value to, const UnpackedSteps &steps, const TokenBlock &block);
+  Parts loadSums(const TokenBlock &block, int64_t token);
+  void storeSums(const TokenBlock &block, int64_t token, llvm::ArrayRef<Value> parts);
+
+  /// The columns from `column` on, unpacked in `slot`, for several tokens.
+  virtual llvm::SmallVector<Parts> blocked(Value slot, StepExtent extent, Value column,
+                                           llvm::ArrayRef<Value> tokens,
+                                           llvm::SmallVector<Parts> acc) = 0;
+
   VectorCode &v;
   const format::PackedLayout &layout;
   WeightReader &weights;

@@ -111,16 +111,9 @@ private:
     return arith::SIToFPOp::create(v.b, v.loc, v.b.getF32Type(), scalar);
   }
 
-  /// To nearest, ties to even, NaN kept (its quiet bit set, lest rounding make it infinite).
   void roundToBF16(Value values, Value k) {
-    Value bits = v.as(values, i32x32);
-    Value odd = v.bitAnd(v.shiftRight(bits, 16), 1);
-    Value up = v.plus(bits, v.plus(odd, v.splat(i32x32, int64_t(0x7fff))));
-    Value isNaN = arith::CmpFOp::create(v.b, v.loc, arith::CmpFPredicate::UNO, values, values);
-    Value quiet = v.bitOr(bits, v.splat(i32x32, int64_t(0x400000)));
-    Value chosen = arith::SelectOp::create(v.b, v.loc, isNaN, quiet, up);
-    Value narrow = arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI16Type()),
-                                           v.shiftRight(chosen, 16));
+    Value bits = v.shiftRight(v.as(v.roundToBF16(values), i32x32), 16);
+    Value narrow = arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI16Type()), bits);
     v.store(narrow, dest, v.add(start, v.mul(k, 2)), 0);
   }
 

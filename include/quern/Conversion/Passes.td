@@ -16,7 +16,8 @@ def QuernToKernelsPass : Pass<"quern-to-kernels", "::mlir::ModuleOp"> {
     they are summed with; rope works in place; activations are quantized once for all
     products that read them. With one token, each thread repeats norms and
     quantizations into a buffer of its own, and keeps to its kv heads: fewer barriers.
-    The activation format `fast` is decided here.
+    The activation format `fast` is decided here, for each weight: `q8` where its codes are
+    integers, else `bf16` (conversion::fastActivation).
 
     ```mlir
     %1 = quern.rms_norm %0, %gain eps = 1.0e-5 : tensor<?x576xf32>, tensor<576xf32>
@@ -67,6 +68,15 @@ def LowerKernelsPass : Pass<"quern-lower-kernels", "::mlir::ModuleOp"> {
   let description = [{
     Replaces every tile operation by loops over vectors of the target's width, and the
     transcendental functions left (tanh, erf) by polynomials: generated code calls no library.
+    Products become integer dot products (maddubs, vpdpbusd, sdot), or decode weights to floats;
+    with 16 tokens and more, a target with AMX multiplies bytes or bf16 in tile registers.
+
+    ```mlir
+    quern_kernel.tile_linear q8 %x, %w to %y panels %b, %e tokens %t of tensor<32x64xf32, #quern.q4_0>
+        : memref<1536xi8>, memref<1152xi8>, memref<8x32xf32>
+    // becomes, for AVX-512, in a loop over panels and steps of 32 columns:
+    %d = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"(%sum, %codes, %quad) : ...
+    ```
   }];
   let options = [Option<"target", "target", "std::string", "\"x86-64-v3\"",
                         "the CPU target, by the name `quern compile --target` takes">];
