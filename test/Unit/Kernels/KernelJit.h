@@ -6,6 +6,7 @@
 #ifndef QUERN_TEST_KERNELS_KERNELJIT_H
 #define QUERN_TEST_KERNELS_KERNELJIT_H
 
+#include "../Support/Foreign.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include <memory>
 #include <random>
@@ -19,11 +20,13 @@ namespace quern::test {
 class KernelJit {
 public:
   KernelJit(const std::string &text, const std::string &target);
-  bool ok() const { return jit != nullptr; }
+  bool ok() const { return jit || foreign; }
   std::string error;
 
   template <typename... Buffers>
   void call(const char *name, int64_t begin, int64_t end, int64_t tokens, Buffers *...buffers) {
+    if (foreign)
+      return foreign->call(name, {static_cast<void *>(buffers)...}, {begin, end, tokens});
     auto *function = reinterpret_cast<void (*)(Buffers *..., int64_t, int64_t, int64_t)>(
         address(name));
     function(buffers..., begin, end, tokens);
@@ -32,10 +35,15 @@ public:
 private:
   void *address(const char *name);
   std::unique_ptr<llvm::orc::LLJIT> jit;
+  std::unique_ptr<ForeignProgram> foreign; ///< in its place for AArch64
 };
 
-/// Targets of this host's family that it can run.
-std::vector<std::string> runnableTargets();
+/// One target of each architecture and vector width, as these kernels depend on nothing else. Run
+/// natively or emulated (Support/EmulateX86.h, Foreign.h).
+std::vector<std::string> targetOfEachWidth();
+
+/// A target's name as a test may be called.
+std::string testName(std::string target);
 
 /// The same numbers everywhere (the standard's distributions are not).
 class Random {

@@ -194,11 +194,6 @@ TEST_P(RowTiles, RouteAndCombine) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, RowTiles, testing::ValuesIn(runnableTargets()),
-                         [](const auto &info) {
-                           std::string name = info.param;
-                           for (char &c : name)
-                             c = isalnum(c) ? c : '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Targets, RowTiles, testing::ValuesIn(targetOfEachWidth()),
+                         [](const auto &info) { return testName(info.param); });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(RowTiles);

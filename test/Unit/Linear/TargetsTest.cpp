@@ -3,6 +3,7 @@
 // Each target's kernels compile to its own dot product; AArch64's run under emulation.
 //
 //===----------------------------------------------------------------------===//
+#include "../Support/EmulateX86.h"
 #include "Support/Matrices.h"
 #include "gtest/gtest.h"
 
@@ -38,14 +39,91 @@ TEST(LinearTargets, UseTheirDotProduct) {
   }
 }
 
+namespace {
+class OnX86 : public testing::TestWithParam<std::string> {
+protected:
+  void SetUp() override {
+    if (x86Targets().empty())
+      GTEST_SKIP() << "not an x86-64-v3 host";
+  }
+  void check(llvm::StringRef format, int64_t n, int64_t k, Activation activation,
+             llvm::ArrayRef<int64_t> tokens, llvm::ArrayRef<Fill> fills = {Fill::Random},
+             bool addends = false) {
+    EXPECT_EQ(checkFormat(describe(format, n, k, activation).weight, n, k, activation, tokens,
+                          fills, addends, GetParam()),
+              "")
+        << format.str() << ", " << n << " x " << k << ", activations " << int(activation);
+  }
+};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OnX86);
+} // namespace
+
+/// Every way to decode and multiply, for one token, blocks of tokens and what they leave over.
+TEST_P(OnX86, AgreesWithTheReference) {
+  for (auto [format, activation] :
+       {std::pair("q4_0", Activation::Q8), std::pair("q4_K", Activation::Q8),
+        std::pair("q6_K", Activation::Q8), std::pair("int3_g24", Activation::Q8),
+        std::pair("iq4_nl", Activation::Q8), std::pair("iq2_xs", Activation::Q8),
+        std::pair("int4_g128", Activation::Int8), std::pair("nf4", Activation::BF16),
+        std::pair("f16", Activation::F32)})
+    check(format, 21, 288, activation, {1, 5, 17, 64}, {Fill::Random}, true);
+}
+
+TEST_P(OnX86, ExtremeCodes) {
+  for (llvm::StringRef format : {"q4_0", "q8_0", "iq4_nl", "int8_channel_asym"})
+    check(format, 16, 96, Activation::Q8, {1, 17}, {Fill::LowestCodes, Fill::HighestCodes});
+  check("int8_channel_asym", 16, 512, Activation::Int8, {1, 17},
+        {Fill::LowestCodes, Fill::HighestCodes});
+}
+
+// x86-64-v3 is what LinearTest.cpp runs; znver4 differs from icelake-server in tuning only.
+INSTANTIATE_TEST_SUITE_P(Targets, OnX86, testing::Values("icelake-server", "sapphirerapids"),
+                         [](const auto &info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+namespace {
+/// Kernels that use tile registers: each must say so by its products, where they are emulated.
+class OnTiles : public OnX86 {
+protected:
+  void check(llvm::StringRef format, int64_t n, int64_t k, Activation activation) {
+    TileUnit::takeProducts();
+    // A full superblock, a tile and three single tokens; a tile and a single one; none.
+    OnX86::check(format, n, k, activation, {83, 17, 16, 15, 1});
+    bool emulated = needsEmulation(llvm::cantFail(target::lookup(GetParam())));
+    EXPECT_EQ(TileUnit::takeProducts() > 0, emulated) << format.str();
+  }
+};
+} // namespace
+
+TEST_P(OnTiles, Bytes) {
+  // Scales and offsets of 32 columns; of a whole row, over several blocks of steps and a tail.
+  check("q4_K", 16, 512, Activation::Q8);
+  check("q5_1", 21, 1072, Activation::Q8);
+  check("int8_channel_asym", 21, 1072, Activation::Int8);
+  check("int4_g64", 16, 576, Activation::Int8);
+}
+
+TEST_P(OnTiles, BFloat16) {
+  // Codes, floats in pairs of columns; whole blocks of steps, tails of even and odd length.
+  check("q4_K", 16, 1024, Activation::BF16);
+  check("nf4", 21, 556, Activation::BF16);
+  check("bf16", 21, 75, Activation::BF16);
+  check("f32", 16, 545, Activation::BF16);
+}
+INSTANTIATE_TEST_SUITE_P(Targets, OnTiles, testing::Values("sapphirerapids"),
+                         [](const auto &info) { return info.param; });
+
 TEST(LinearTargets, AArch64AgreesWithTheReference) {
   auto target = target::lookup("aarch64");
   ASSERT_TRUE(bool(target));
   for (auto [format, activation] :
        {std::pair("q4_0", Activation::Q8), std::pair("q8_0", Activation::Q8),
         std::pair("int3_g24", Activation::Int8), std::pair("iq4_nl", Activation::Q8),
-        std::pair("q4_K", Activation::Q8),
-        std::pair("nf4", Activation::BF16), std::pair("f16", Activation::F32)}) {
+        std::pair("q4_K", Activation::Q8), std::pair("nf4", Activation::BF16),
+        std::pair("f16", Activation::F32)}) {
     LinearDesc desc = describe(format, 21, 288, activation);
     auto kernel = emulateKernel(desc, *target);
     ASSERT_TRUE(bool(kernel)) << llvm::toString(kernel.takeError());

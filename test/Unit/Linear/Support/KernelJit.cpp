@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "KernelJit.h"
+#include "../../Support/EmulateX86.h"
 #include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -71,6 +72,17 @@ static void initialize() {
     return true;
   }();
   (void)once;
+}
+
+static Expected<std::unique_ptr<TargetMachine>> createMachine(const target::TargetInfo &target) {
+  std::string error;
+  Triple triple(target.triple);
+  const Target *found = TargetRegistry::lookupTarget(triple, error);
+  if (!found)
+    return createStringError(error);
+  return std::unique_ptr<TargetMachine>(
+      found->createTargetMachine(triple, target.cpu, target.features, TargetOptions(), Reloc::PIC_,
+                                 std::nullopt, CodeGenOptLevel::Default));
 }
 
 /// The module with both functions, as emitted.
@@ -152,16 +164,11 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
   t.lowerSeconds = seconds() - start;
 
   start = seconds();
-  std::string error;
-  Triple triple(target.triple);
-  const Target *found = TargetRegistry::lookupTarget(triple, error);
-  if (!found)
-    return createStringError(error);
-  std::unique_ptr<TargetMachine> machine(
-      found->createTargetMachine(triple, target.cpu, target.features, TargetOptions(), Reloc::PIC_,
-                                 std::nullopt, CodeGenOptLevel::Default));
-  llvmModule->setTargetTriple(triple);
-  llvmModule->setDataLayout(machine->createDataLayout());
+  auto machine = createMachine(target);
+  if (!machine)
+    return machine.takeError();
+  llvmModule->setTargetTriple((*machine)->getTargetTriple());
+  llvmModule->setDataLayout((*machine)->createDataLayout());
   for (Function &f : *llvmModule)
     if (!f.isDeclaration()) {
       f.addFnAttr("target-cpu", target.cpu);
@@ -172,7 +179,7 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
         if (argument.getType()->isPointerTy() && argument.getArgNo() < 2)
           argument.addAttr(Attribute::NoAlias);
     }
-  PassBuilder builder(machine.get());
+  PassBuilder builder(machine->get());
   LoopAnalysisManager lam;
   FunctionAnalysisManager fam;
   CGSCCAnalysisManager cgam;
@@ -193,12 +200,19 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
   }
 
   start = seconds();
+  if (output == Output::RunnableObject && needsEmulation(target)) {
+    machine = createMachine(executionTarget(target));
+    if (!machine)
+      return machine.takeError();
+    if (Error unknown = emulateOnV3(*llvmModule))
+      return std::move(unknown);
+  }
   SmallVector<char, 0> bytes;
   raw_svector_ostream object(bytes);
   legacy::PassManager codegen;
-  if (machine->addPassesToEmitFile(codegen, object, nullptr,
-                                   output == Output::Assembly ? CodeGenFileType::AssemblyFile
-                                                              : CodeGenFileType::ObjectFile))
+  if ((*machine)->addPassesToEmitFile(codegen, object, nullptr,
+                                      output == Output::Assembly ? CodeGenFileType::AssemblyFile
+                                                                 : CodeGenFileType::ObjectFile))
     return createStringError("the target cannot emit this kind of file");
   codegen.run(*llvmModule);
   t.codegenSeconds = seconds() - start;
@@ -208,12 +222,18 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
 Expected<test::Kernel> test::compileKernel(const LinearDesc &desc,
                                            const target::TargetInfo &target) {
   Kernel kernel;
-  auto object = translateKernel(desc, target, Output::Object, &kernel);
+  requestTiles(target);
+  kernel.roundsWeights = target.amxBf16 && desc.activation == Activation::BF16;
+  kernel.hasOwnOrder =
+      kernel.roundsWeights || (target.amxInt8 && desc.activation == Activation::Int8);
+  auto object = translateKernel(desc, target, Output::RunnableObject, &kernel);
   if (!object)
     return object.takeError();
   auto jit = orc::LLJITBuilder().create();
   if (!jit)
     return jit.takeError();
+  if (Error error = defineTileFunctions(**jit))
+    return error;
   if (Error error = (*jit)->addObjectFile(MemoryBuffer::getMemBufferCopy(*object, "kernel.o")))
     return error;
   auto linear = (*jit)->lookup("linear");

@@ -25,12 +25,16 @@ using QuantizeFunction =
 struct Kernel {
   LinearFunction linear = nullptr;
   QuantizeFunction quantize = nullptr; ///< null for Activation::F32
+  bool roundsWeights = false;          ///< multiplies weights rounded to bf16
+  /// Sums of several tokens are formed in another order than those of one.
+  bool hasOwnOrder = false;
   double lowerSeconds = 0, optimizeSeconds = 0, codegenSeconds = 0;
   size_t instructions = 0; ///< of LLVM IR, once optimized
   std::shared_ptr<void> keepAlive;
 };
 
-/// Compiles `desc` for `target`, which the host must be able to run.
+/// Compiles `desc` for an x86 target and, where the host cannot run that, rewrites the result until
+/// it can (see EmulateX86.h).
 llvm::Expected<Kernel> compileKernel(const conversion::LinearDesc &desc,
                                      const target::TargetInfo &target);
 
@@ -39,7 +43,13 @@ llvm::Expected<Kernel> compileKernel(const conversion::LinearDesc &desc,
 llvm::Expected<Kernel> emulateKernel(const conversion::LinearDesc &desc,
                                      const target::TargetInfo &target);
 
-enum class Output { Mlir, LlvmIr, Assembly, Object };
+enum class Output {
+  Mlir,
+  LlvmIr,
+  Assembly,
+  Object,
+  RunnableObject, ///< emulated where the host cannot run it
+};
 
 /// Compiles `desc` for any target to text or to the bytes of an object file. The functions are
 /// called `linear` and `quantize`.

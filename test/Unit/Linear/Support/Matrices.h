@@ -50,7 +50,8 @@ std::string checkKernel(const Kernel &kernel, const conversion::LinearDesc &desc
 /// makeMatrix, compileKernel for `target` and checkKernel.
 std::string checkFormat(const format::Spec &spec, int64_t n, int64_t k,
                         conversion::Activation activation, llvm::ArrayRef<int64_t> tokenCounts,
-                        llvm::ArrayRef<Fill> fills = {Fill::Random}, bool addends = false);
+                        llvm::ArrayRef<Fill> fills = {Fill::Random}, bool addends = false,
+                        llvm::StringRef target = "native");
 
 } // namespace quern::test
 
