@@ -80,7 +80,8 @@ for system, turns in CONVERSATIONS:
         text = template.render(messages=messages, add_generation_prompt=True)
         expected = tokenizer.encode(text, add_special_tokens=False).ids
         assert report["prompt_tokens"] == expected, f"{text!r}\nfed      {report['prompt_tokens']}\nexpected {expected}"
-        assert tokenizer.decode(report["tokens"], skip_special_tokens=False) == report["text"], report
+        if "\ufffd" not in report["text"]: # -n may cut a character
+            assert tokenizer.decode(report["tokens"], skip_special_tokens=False) == report["text"], report
         ends += report["stopped_by"] == "end"
         messages.append({"role": "assistant", "content": report["text"]})
     on_terminal(options, turns, [r["text"] for r in reports])
