@@ -43,6 +43,11 @@ private:
   Error measureSensitivities();
   Expected<double> measureAssignment(llvm::ArrayRef<uint32_t> choice);
   std::vector<Item> items() const;
+  bool isGguf() const {
+    return options.output.empty() || StringRef(options.output).ends_with(".gguf");
+  }
+  Error writeFile(llvm::ArrayRef<uint32_t> choice, StringRef path, bool force, uint64_t &bytes);
+  Error probeExecutable();
   Error write();
   json::Object report();
   Error step(StringRef phase, double fraction) {
@@ -177,6 +182,8 @@ Error Quantization::findBudget() {
   // The last tensor is not padded.
   overhead = padded(*size) - tensors;
   if (options.size) {
+    if (!isGguf())
+      return Error::success(); // probeExecutable() knows more
     if (options.size < overhead + smallest)
       return createStringError("--size " + llvm::Twine(options.size) +
                                " is too small: the smallest possible file has " +
@@ -305,37 +312,94 @@ Error Quantization::allocate() {
   return Error::success();
 }
 
-Error Quantization::write() {
-  if (Error e = step("write", 0))
-    return e;
-  import::ModelFile chosen = candidates->choose(assignment.choice);
+/// Writes the model with these candidates; `bytes` is what that took.
+Error Quantization::writeFile(llvm::ArrayRef<uint32_t> choice, StringRef path, bool force,
+                              uint64_t &bytes) {
+  import::ModelFile chosen = candidates->choose(choice);
   exporter::ConvertOptions convert;
-  convert.force = options.force;
-  if (StringRef(options.output).ends_with(".gguf")) {
-    if (Error e = exporter::convert(chosen, options.output, convert))
+  convert.force = force;
+  if (isGguf()) {
+    if (Error e = exporter::convert(chosen, path, convert))
       return e;
   } else {
-    llvm::SmallString<128> path;
-    if (std::error_code ec = llvm::sys::fs::createTemporaryFile("quern", "gguf", path))
+    llvm::SmallString<128> gguf;
+    if (std::error_code ec = llvm::sys::fs::createTemporaryFile("quern", "gguf", gguf))
       return createStringError("cannot create a temporary file: " + ec.message());
     convert.force = true;
-    Error e = exporter::convert(chosen, path, convert);
+    Error e = exporter::convert(chosen, gguf, convert);
     if (!e) {
       CompileOptions compile;
-      compile.model = path.str().str();
-      compile.output = options.output;
-      compile.force = options.force;
+      compile.model = gguf.str().str();
+      compile.output = path.str();
+      compile.force = force;
       compile.threads = options.threads;
-      Expected<json::Object> compiled = quern::compile(compile);
-      if (!compiled)
-        e = compiled.takeError();
+      e = quern::compile(compile).takeError();
     }
-    llvm::sys::fs::remove(path);
+    llvm::sys::fs::remove(gguf);
     if (e)
       return e;
   }
-  llvm::sys::fs::file_size(options.output, written);
+  if (std::error_code ec = llvm::sys::fs::file_size(path, bytes))
+    return createStringError("cannot read '" + path + "': " + ec.message());
   return Error::success();
+}
+
+/// What an executable takes beyond its matrices is known once one has been linked.
+Error Quantization::probeExecutable() {
+  if (Error e = step("link", 0))
+    return e;
+  std::vector<uint32_t> smallest;
+  uint64_t tensors = 0, bytes = 0;
+  for (const Tensor &tensor : candidates->tensors) {
+    auto less = [](const Candidate &a, const Candidate &b) { return a.bytes < b.bytes; };
+    auto least = llvm::min_element(tensor.candidates, less);
+    smallest.push_back(uint32_t(least - tensor.candidates.begin()));
+    tensors += padded(least->bytes);
+  }
+  llvm::SmallString<128> path;
+  if (std::error_code ec = llvm::sys::fs::createTemporaryFile("quern", "exe", path))
+    return createStringError("cannot create a temporary file: " + ec.message());
+  Error e = writeFile(smallest, path, true, bytes);
+  llvm::sys::fs::remove(path);
+  if (e)
+    return e;
+  if (bytes > options.size)
+    return createStringError("--size " + llvm::Twine(options.size) +
+                             " is too small: the smallest possible executable has " +
+                             llvm::Twine(bytes) + " bytes");
+  overhead = bytes - std::min(bytes, tensors);
+  budget = options.size - overhead;
+  return Error::success();
+}
+
+Error Quantization::write() {
+  if (Error e = step("write", 0))
+    return e;
+  bool force = options.force;
+  // Panels take a little more or less than file blocks do, so an executable may need another try.
+  for (int attempt = 0;; ++attempt) {
+    if (Error e = writeFile(assignment.choice, options.output, force, written))
+      return e;
+    if (!options.size || written <= options.size)
+      return Error::success();
+    uint64_t excess = written - options.size;
+    std::optional<Assignment> next;
+    if (attempt < 4 && excess < budget) {
+      budget -= excess;
+      if (Expected<Assignment> found = search())
+        next = std::move(*found);
+      else
+        llvm::consumeError(found.takeError());
+    }
+    if (!next) {
+      llvm::sys::fs::remove(options.output);
+      return createStringError("'" + options.output + "' would have " + llvm::Twine(written) +
+                               " bytes, more than the " + llvm::Twine(options.size) + " allowed");
+    }
+    assignment = std::move(*next);
+    kl = -1; // was another assignment's
+    force = true;
+  }
 }
 
 json::Object Quantization::report() {
@@ -408,14 +472,14 @@ Expected<json::Object> Quantization::run() {
       return std::move(e);
   if (Error e = candidates->solve(statistics, options))
     return std::move(e);
+  if (options.size && !isGguf())
+    if (Error e = probeExecutable())
+      return std::move(e);
   if (Error e = allocate())
     return std::move(e);
   if (!options.dryRun)
     if (Error e = write())
       return std::move(e);
-  if (options.size && StringRef(options.output).ends_with(".gguf") && written > options.size)
-    return createStringError("'" + options.output + "' has " + llvm::Twine(written) +
-                             " bytes, more than the " + llvm::Twine(options.size) + " allowed");
   return report();
 }
 
