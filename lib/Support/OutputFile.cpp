@@ -15,6 +15,14 @@ Error checkWritable(StringRef path, bool force) {
     return createStringError("'" + path + "' is a directory; expected the name of a file to write");
   if (!force && sys::fs::exists(path))
     return createStringError("'" + path + "' exists; give --force to overwrite it");
+  // Better now than after minutes of work.
+  StringRef folder = sys::path::parent_path(path);
+  if (folder.empty())
+    folder = ".";
+  if (!sys::fs::is_directory(folder))
+    return createStringError("cannot write '" + path + "': there is no folder '" + folder + "'");
+  if (std::error_code code = sys::fs::access(folder, sys::fs::AccessMode::Write))
+    return createStringError("cannot write '" + path + "': " + code.message());
   return Error::success();
 }
 
