@@ -5,7 +5,8 @@
 // The format and the target decide the code; nothing here knows a format's name.
 //
 // Work is divided by panels of 16 rows: any partition of [0, layout.workUnits()) gives the
-// same result, bit for bit. So does any partition of the tokens.
+// same result, bit for bit. So does any partition of the tokens, but for int8 and bf16
+// activations on a target with AMX, where it changes the order of sums.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_CONVERSION_LINEAREMITTER_H

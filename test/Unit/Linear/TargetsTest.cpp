@@ -99,7 +99,8 @@ protected:
 } // namespace
 
 TEST_P(OnTiles, Bytes) {
-  // Scales and offsets of 32 columns; of a whole row and of 64 columns; two blocks of steps, a tail.
+  // Scales and offsets of 32 columns; of a whole row and of 64 columns; two blocks of steps, a
+  // tail.
   check("q5_1", 21, 592, Activation::Q8);
   check("int8_channel_asym", 21, 592, Activation::Int8);
   check("int4_g64", 16, 192, Activation::Int8);
