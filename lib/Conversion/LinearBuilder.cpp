@@ -198,8 +198,8 @@ Value VectorCode::lookUpBytes(ArrayRef<int8_t> table, Value indices) {
 
 Value VectorCode::lookUpFloats(ArrayRef<float> table, Value indices) {
   // Whole registers of the table, chosen by the index's high bits.
-  int64_t perRegister = width;
-  bool registers = !target.isAArch64() && int64_t(table.size()) <= 2 * perRegister;
+  int64_t perRegister = width, count = table.size();
+  bool registers = !target.isAArch64() && count <= 4 * perRegister;
   auto constant = [&](int64_t first) {
     SmallVector<float> entries(perRegister);
     for (int64_t i = 0; i < perRegister; ++i)
@@ -213,10 +213,10 @@ Value VectorCode::lookUpFloats(ArrayRef<float> table, Value indices) {
       return intrinsic("llvm.x86.avx2.permps", floats(), {entries, indices});
     };
     Value result = permute(constant(0));
-    if (int64_t(table.size()) > perRegister) {
+    for (int64_t first = perRegister; first < count; first += perRegister) {
       Value above = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, indices,
-                                          splat(ints(), perRegister));
-      result = arith::SelectOp::create(b, loc, above, permute(constant(perRegister)), result);
+                                          splat(ints(), first));
+      result = arith::SelectOp::create(b, loc, above, permute(constant(first)), result);
     }
     return result;
   }

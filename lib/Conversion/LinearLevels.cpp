@@ -103,8 +103,12 @@ Value WeightReader::levelValue(const StepPosition &at, const PackedLevel &level,
   Value base = at.header, group = v.index(0);
   if (int64_t g = level.groupColumns) {
     base = at.chunk;
-    group = g >= layout.step ? v.div(at.stepInChunk, g / layout.step)
-                             : v.add(v.mul(at.stepInChunk, layout.step / g), column / g);
+    if (g % layout.step == 0)
+      group = v.div(at.stepInChunk, g / layout.step);
+    else if (layout.step % g == 0)
+      group = v.add(v.mul(at.stepInChunk, layout.step / g), column / g);
+    else
+      group = v.div(v.add(v.mul(at.stepInChunk, layout.step), column), g);
   }
   Value bits;
   for (const format::BitPlane &plane : level.planes) {

@@ -7,6 +7,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "quern/Format/Number.h"
 #include <cmath>
+#include <numeric>
 #include <set>
 
 using namespace mlir;
@@ -27,7 +28,8 @@ SmallVector<Segment> conversion::detail::segments(const format::PackedLayout &la
   };
   cut(activationGroup);
   for (const PackedLevel &level : layout.levels)
-    cut(level.groupColumns);
+    // Groups that neither make up steps nor consist of them end anywhere on this grid.
+    cut(std::gcd(level.groupColumns, layout.step));
   SmallVector<Segment> result;
   for (auto it = borders.begin(); std::next(it) != borders.end(); ++it)
     result.push_back({*it, *std::next(it)});

@@ -19,7 +19,7 @@ static constexpr int64_t lanes = PackedLayout::panelRows;
 /// Activations come in groups of 32 columns; steps are whole groups.
 static constexpr int64_t activationGroup = 32;
 /// Kernels unroll a step, and a chunk is the unit of padding: both stay bounded.
-static constexpr int64_t largestStep = 4096, largestChunk = int64_t(1) << 20;
+static constexpr int64_t largestStep = 128, largestChunk = int64_t(1) << 20;
 
 static int64_t roundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -170,10 +170,9 @@ Expected<PackedLayout> PackedLayout::getBase(const Spec &spec, int64_t n, int64_
   for (int64_t g : groups) {
     if (g > largestChunk)
       return unsupported(spec, "a group of " + Twine(g) + " columns");
-    if (l.step % g != 0 && g % l.step != 0)
+    // Where no small step is made of whole groups, groups end within steps.
+    if (g % l.step != 0 && std::lcm(l.step, g) <= largestStep)
       l.step = std::lcm(l.step, g);
-    if (l.step > largestStep)
-      return unsupported(spec, "groups whose sizes have no small common multiple");
   }
   l.chunk = l.step;
   for (int64_t g : groups) {

@@ -12,9 +12,9 @@
 // 64 values. A B-bit code is split into bit planes of widths 8, 4, 2, 1 (6 = 4 + 2); a plane of
 // width w holds 8 / w quads in 64 bytes, quad j in bits [j w, (j + 1) w) of each byte. Level
 // numbers below 8 bits are stored in the same planes with one lane a byte. A step is the number of
-// columns that the kernels process at once; it is a multiple of every plane's unit and
-// divides every larger group. Signed codes, and signed level numbers below 8 bits, are stored
-// biased (c + 2^(B-1)).
+// columns that the kernels process at once: a multiple of every plane's unit, and of every group or
+// a divisor of it, unless that would make it large (groups of 248). Signed codes, and signed level
+// numbers below 8 bits, are stored biased (c + 2^(B-1)).
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_FORMAT_PACKEDLAYOUT_H

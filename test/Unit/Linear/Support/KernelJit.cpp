@@ -41,6 +41,7 @@
 using namespace llvm;
 using namespace quern;
 using namespace quern::conversion;
+using quern::test::Effort;
 
 static double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -74,15 +75,16 @@ static void initialize() {
   (void)once;
 }
 
-static Expected<std::unique_ptr<TargetMachine>> createMachine(const target::TargetInfo &target) {
+static Expected<std::unique_ptr<TargetMachine>> createMachine(const target::TargetInfo &target,
+                                                              Effort effort) {
   std::string error;
   Triple triple(target.triple);
   const Target *found = TargetRegistry::lookupTarget(triple, error);
   if (!found)
     return createStringError(error);
-  return std::unique_ptr<TargetMachine>(
-      found->createTargetMachine(triple, target.cpu, target.features, TargetOptions(), Reloc::PIC_,
-                                 std::nullopt, CodeGenOptLevel::Default));
+  return std::unique_ptr<TargetMachine>(found->createTargetMachine(
+      triple, target.cpu, target.features, TargetOptions(), Reloc::PIC_, std::nullopt,
+      effort == Effort::Full ? CodeGenOptLevel::Default : CodeGenOptLevel::Less));
 }
 
 /// The module with both functions, as emitted.
@@ -127,7 +129,7 @@ static mlir::OwningOpRef<mlir::ModuleOp> buildModule(mlir::MLIRContext &context,
 
 Expected<std::string> test::translateKernel(const LinearDesc &desc,
                                             const target::TargetInfo &target, Output output,
-                                            Kernel *times) {
+                                            Kernel *times, Effort effort) {
   initialize();
   Kernel ignored;
   Kernel &t = times ? *times : ignored;
@@ -164,7 +166,7 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
   t.lowerSeconds = seconds() - start;
 
   start = seconds();
-  auto machine = createMachine(target);
+  auto machine = createMachine(target, effort);
   if (!machine)
     return machine.takeError();
   llvmModule->setTargetTriple((*machine)->getTargetTriple());
@@ -189,8 +191,10 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
   builder.registerFunctionAnalyses(fam);
   builder.registerLoopAnalyses(lam);
   builder.crossRegisterProxies(lam, fam, cgam, mam);
-  builder.buildPerModuleDefaultPipeline(OptimizationLevel::O2).run(*llvmModule, mam);
+  auto level = effort == Effort::Full ? OptimizationLevel::O2 : OptimizationLevel::O1;
+  builder.buildPerModuleDefaultPipeline(level).run(*llvmModule, mam);
   t.optimizeSeconds = seconds() - start;
+  t.scalar = findScalarCode(*llvmModule->getFunction("linear"));
   t.instructions = 0;
   for (Function &f : *llvmModule)
     t.instructions += f.getInstructionCount();
@@ -201,7 +205,7 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
 
   start = seconds();
   if (output == Output::RunnableObject && needsEmulation(target)) {
-    machine = createMachine(executionTarget(target));
+    machine = createMachine(executionTarget(target), effort);
     if (!machine)
       return machine.takeError();
     if (Error unknown = emulateOnV3(*llvmModule))
@@ -219,14 +223,14 @@ Expected<std::string> test::translateKernel(const LinearDesc &desc,
   return std::string(bytes.begin(), bytes.end());
 }
 
-Expected<test::Kernel> test::compileKernel(const LinearDesc &desc,
-                                           const target::TargetInfo &target) {
+Expected<test::Kernel> test::compileKernel(const LinearDesc &desc, const target::TargetInfo &target,
+                                           Effort effort) {
   Kernel kernel;
   requestTiles(target);
   kernel.roundsWeights = target.amxBf16 && desc.activation == Activation::BF16;
   kernel.hasOwnOrder =
       kernel.roundsWeights || (target.amxInt8 && desc.activation == Activation::Int8);
-  auto object = translateKernel(desc, target, Output::RunnableObject, &kernel);
+  auto object = translateKernel(desc, target, Output::RunnableObject, &kernel, effort);
   if (!object)
     return object.takeError();
   auto jit = orc::LLJITBuilder().create();

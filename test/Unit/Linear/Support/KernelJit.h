@@ -12,6 +12,11 @@
 #include "llvm/Support/Error.h"
 #include <functional>
 #include <memory>
+#include <string>
+
+namespace llvm {
+class Function;
+}
 
 namespace quern::test {
 
@@ -30,13 +35,18 @@ struct Kernel {
   bool hasOwnOrder = false;
   double lowerSeconds = 0, optimizeSeconds = 0, codegenSeconds = 0;
   size_t instructions = 0; ///< of LLVM IR, once optimized
+  std::string scalar;      ///< see findScalarCode; empty if the kernel is all vectors
   std::shared_ptr<void> keepAlive;
 };
+
+/// How hard LLVM tries. Quick takes a third of the time: for tests of many kernels.
+enum class Effort { Full, Quick };
 
 /// Compiles `desc` for an x86 target and, where the host cannot run that, rewrites the result until
 /// it can (see EmulateX86.h).
 llvm::Expected<Kernel> compileKernel(const conversion::LinearDesc &desc,
-                                     const target::TargetInfo &target);
+                                     const target::TargetInfo &target,
+                                     Effort effort = Effort::Full);
 
 /// Compiles `desc` for AArch64 and runs it under qemu-aarch64, a process a call. Null functions and
 /// no error if the emulator or the cross compiler is missing.
@@ -55,7 +65,12 @@ enum class Output {
 /// called `linear` and `quantize`.
 llvm::Expected<std::string> translateKernel(const conversion::LinearDesc &desc,
                                             const target::TargetInfo &target, Output output,
-                                            Kernel *times = nullptr);
+                                            Kernel *times = nullptr, Effort effort = Effort::Full);
+
+/// What betrays that optimized code of a kernel falls back to single elements: its first scalar
+/// load from the packed weights (argument 1), or first lane put into or taken out of a vector.
+/// Empty if there is none.
+std::string findScalarCode(const llvm::Function &linear);
 
 } // namespace quern::test
 

@@ -48,6 +48,8 @@ void fillCodes(const format::Spec &spec, format::Stream &codes, Fill fill, Rando
           raw = format::encodeNumber(code.number, bits > 8 ? -2.0f : format::minValue(code.number));
         if (fill == Fill::HighestCodes)
           raw = format::encodeNumber(code.number, bits > 8 ? 2.0f : format::maxValue(code.number));
+        if (fill == Fill::Denormals && code.number.isFloat())
+          raw = (random() & 3) | (random() & 1) << (bits - 1);
         if (!std::isfinite(format::decodeNumber(code.number, raw)))
           raw = 0;
         codes.set(row, col, signExtended(code.number, raw));
@@ -88,6 +90,34 @@ void fillLevels(llvm::ArrayRef<format::Level> levels, std::vector<format::Stream
         stream.set(row, col, signExtended(number, raw));
       }
 }
+
+/// Whether `number` has the pattern, which is not finite then.
+bool notFinite(const format::Number &number, float value, uint64_t &raw) {
+  raw = format::encodeNumber(number, value);
+  return number.isFloat() && !std::isfinite(format::decodeNumber(number, raw));
+}
+
+/// Puts infinities and NaN where the format has them, into rows 2 and 17; all others stay finite.
+void fillNotFinite(const format::Spec &spec, format::Components &c) {
+  auto put = [](const format::Number &number, format::Stream &stream, int64_t rows) {
+    uint64_t raw;
+    if (stream.rows != rows || rows < 3)
+      return;
+    if (notFinite(number, INFINITY, raw))
+      stream.set(2, stream.cols / 2, raw);
+    if (rows > 17 && notFinite(number, NAN, raw))
+      stream.set(17, 0, raw);
+  };
+  if (spec.code.kind == format::Code::Kind::Number)
+    put(spec.code.number, c.codes, c.rows);
+  auto putAll = [&](llvm::ArrayRef<format::Level> levels, std::vector<format::Stream> &streams) {
+    for (auto [level, stream] : llvm::zip(levels, streams))
+      put(level.number, stream, c.rows);
+  };
+  putAll(spec.scale, c.scale);
+  putAll(spec.offset, c.offset);
+  putAll(spec.zero, c.zero);
+}
 } // namespace
 
 llvm::Expected<CodedMatrix> test::makeMatrix(const format::Spec &spec, int64_t n, int64_t k,
@@ -105,6 +135,8 @@ llvm::Expected<CodedMatrix> test::makeMatrix(const format::Spec &spec, int64_t n
     fillLevels(base.zero, c.zero, fill, false, random);
     for (float &entry : c.table)
       entry = float(uniform(random, -1, 1));
+    if (fill == Fill::NotFinite)
+      fillNotFinite(base, c);
   };
   if (spec.kind == format::Spec::Kind::Base)
     fillBase(spec, m.components);
@@ -122,7 +154,7 @@ llvm::Expected<CodedMatrix> test::makeMatrix(const format::Spec &spec, int64_t n
   return m;
 }
 
-std::vector<float> test::makeActivations(int64_t tokens, int64_t k, uint64_t seed) {
+std::vector<float> test::makeActivations(int64_t tokens, int64_t k, uint64_t seed, bool extreme) {
   Random random(seed);
   std::vector<float> x(tokens * k);
   for (int64_t t = 0; t < tokens; ++t)
@@ -136,19 +168,25 @@ std::vector<float> test::makeActivations(int64_t tokens, int64_t k, uint64_t see
         value = 1.0f;
       if ((group + t) % 13 == 7)
         value = 0;
+      if (extreme && (group + t) % 13 == 9)
+        value *= 0x1p-130f;
     }
+  if (extreme && tokens >= 8) {
+    x[5 * k + k / 2] = INFINITY;
+    x[6 * k + k / 3] = NAN;
+  }
   return x;
 }
 
 std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
                               const CodedMatrix &matrix, llvm::ArrayRef<int64_t> tokenCounts,
-                              uint64_t seed) {
+                              uint64_t seed, bool extreme) {
   static const reference::ActivationFormat formats[] = {
       reference::ActivationFormat::F32, reference::ActivationFormat::BF16,
       reference::ActivationFormat::Q8, reference::ActivationFormat::Int8};
   reference::ActivationFormat format = formats[int(desc.activation)];
   int64_t n = desc.n, k = desc.k, most = desc.maxTokens;
-  std::vector<float> x = makeActivations(most, k, seed), bias(n), residual(most * n);
+  std::vector<float> x = makeActivations(most, k, seed, extreme), bias(n), residual(most * n);
   for (int64_t i = 0; i < n; ++i)
     bias[i] = float(i % 5) - 2;
   for (int64_t i = 0; i < most * n; ++i)
@@ -200,6 +238,9 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
       }
     if (TileUnit::get().inUse())
       return std::to_string(tokens) + " tokens: tiles are still in use";
+    // Products too small for f32's normal range err by up to a unit of its denormals each.
+    for (double &sum : magnitude)
+      sum += double(k) * 0x1p-149 / reference::f32Epsilon;
     // x (and weights, where that is due) are rounded alike on both sides: products are those of
     // f32.
     std::string difference = reference::compare({out.data(), size_t(tokens * n)}, expected,
@@ -224,7 +265,7 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
 
 std::string test::checkFormat(const format::Spec &spec, int64_t n, int64_t k, Activation activation,
                               llvm::ArrayRef<int64_t> tokenCounts, llvm::ArrayRef<Fill> fills,
-                              bool addends, llvm::StringRef targetName) {
+                              bool addends, llvm::StringRef targetName, Effort effort) {
   LinearDesc desc;
   desc.weight = spec;
   desc.n = n;
@@ -235,16 +276,25 @@ std::string test::checkFormat(const format::Spec &spec, int64_t n, int64_t k, Ac
   auto target = target::lookup(targetName);
   if (!target)
     return llvm::toString(target.takeError());
-  auto kernel = compileKernel(desc, *target);
+  auto kernel = compileKernel(desc, *target, effort);
   if (!kernel)
     return llvm::toString(kernel.takeError());
-  for (Fill fill : fills) {
-    auto matrix = makeMatrix(spec, n, k, fill, 1);
+  // Tiles are no vectors.
+  if (!kernel->scalar.empty() && !target->amxInt8 && !target->amxBf16)
+    return "not vector code: " + kernel->scalar;
+  bool extreme = fills.size() == std::size(allFills);
+  auto checkData = [&](Fill fill, uint64_t seed) -> std::string {
+    auto matrix = makeMatrix(spec, n, k, fill, seed);
     if (!matrix)
       return llvm::toString(matrix.takeError());
-    std::string difference = checkKernel(*kernel, desc, *matrix, tokenCounts, 7);
-    if (!difference.empty())
-      return "fill " + std::to_string(int(fill)) + ", " + difference;
-  }
-  return "";
+    std::string difference = checkKernel(*kernel, desc, *matrix, tokenCounts, 7 + seed, extreme);
+    if (difference.empty())
+      return "";
+    return "fill " + std::to_string(int(fill)) + ", seed " + std::to_string(seed) + ", " +
+           difference;
+  };
+  for (Fill fill : fills)
+    if (std::string difference = checkData(fill, 1); !difference.empty())
+      return difference;
+  return extreme ? checkData(Fill::Random, 2) : "";
 }
