@@ -103,7 +103,30 @@ void WeightReader::prefetch(const StepPosition &at) {
 }
 
 //===--- Codes ------------------------------------------------------------===//
+/// Base-3 digits: (3 b) >> 8 is 0, 1 or 2 as b passes 86 and 171, and three times b, without its
+/// carry, leaves the next ones.
+Value WeightReader::quadDigits(const StepPosition &at, int64_t quad, int64_t part) {
+  int64_t perByte = format::PackedLayout::digitsPerByte, place = quad % perByte;
+  int64_t offset = quad / perByte * 64;
+  Value rest;
+  for (int64_t i = 0; i <= place; ++i) {
+    Value &known = loaded[{offset + i, part}];
+    if (!known)
+      known = i == 0 ? v.load(weights, at.codes, offset + part * v.width * 4, v.bytes())
+                     : v.plus(v.plus(rest, rest), rest);
+    rest = known;
+  }
+  auto reaches = [&](int64_t limit) -> Value {
+    Value mask = arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::uge, rest,
+                                       v.splat(v.bytes(), limit));
+    return arith::ExtUIOp::create(v.b, v.loc, v.bytes(), mask);
+  };
+  return v.plus(reaches(86), reaches(171));
+}
+
 Value WeightReader::quadPatterns(const StepPosition &at, int64_t quad, int64_t part) {
+  if (layout.storage == CodeStorage::Digits)
+    return quadDigits(at, quad, part);
   SmallVector<format::BitPlane, 4> planes(layout.planes);
   if (at.columns != layout.step)
     layout.stepPlanes(at.columns, planes);
@@ -158,6 +181,7 @@ Value WeightReader::columnValues(const StepPosition &at, int64_t column, int64_t
       raw = v.load(weights, at.codes, offset, ints);
     return v.as(column % 2 ? v.bitAnd(raw, 0xffff0000) : v.shiftLeft(raw, 16), v.floats());
   }
+  case CodeStorage::Digits:
   case CodeStorage::Planes: {
     // Keyed beside the raw vectors: negative offsets are unpacked quads.
     Value &quad = loaded[{-1 - column / 4, part}];

@@ -54,6 +54,7 @@ public:
 
   /// The patterns of quad `quad` of the step, part `part`, a byte a column.
   Value quadPatterns(const StepPosition &at, int64_t quad, int64_t part);
+  Value quadDigits(const StepPosition &at, int64_t quad, int64_t part);
   /// The dot product's operand for the same, and how it relates to values:
   /// value = multiplier x (operand - bias).
   Value quadOperand(const StepPosition &at, int64_t quad, int64_t part);

@@ -44,7 +44,7 @@ CodeMeaning CodeMeaning::of(const PackedLayout &layout) {
     }
     return result;
   }
-  if (layout.storage != CodeStorage::Planes)
+  if (layout.storage != CodeStorage::Planes && layout.storage != CodeStorage::Digits)
     return result;
   const Code &code = layout.spec.code;
   unsigned bits = code.bitsPerIndex();

@@ -62,6 +62,9 @@ int64_t PackedLayout::stepPlanes(int64_t columns, SmallVectorImpl<BitPlane> &res
     case CodeStorage::Planes:
       offset += roundUp(columns, 32 / plane.width) * lanes * plane.width / 8;
       break;
+    case CodeStorage::Digits:
+      offset += (columns / 4 + digitsPerByte - 1) / digitsPerByte * lanes * 4;
+      break;
     case CodeStorage::Indices: {
       int64_t indices = (columns + spec.code.valuesPerIndex() - 1) / spec.code.valuesPerIndex();
       offset += levelPlaneBytes(plane.width, indices);
@@ -142,6 +145,10 @@ Expected<PackedLayout> PackedLayout::getBase(const Spec &spec, int64_t n, int64_
     }
     for (const BitPlane &plane : l.planes)
       l.step = std::lcm(l.step, dim * (8 / plane.width));
+  } else if (spec.code.kind == Code::Kind::Ternary && spec.code.base3) {
+    l.storage = CodeStorage::Digits;
+    l.planes.push_back({8, 0, 0});
+    l.step = std::lcm(l.step, 4 * digitsPerByte);
   } else if (bits <= 8) {
     l.storage = CodeStorage::Planes;
     l.planes = splitBits(bits);
@@ -184,7 +191,9 @@ Expected<PackedLayout> PackedLayout::getBase(const Spec &spec, int64_t n, int64_
     l.levelBytes = l.headerBytes = 0;
     int64_t used = 0; // bits that a perfectly dense layout would take
     for (PackedLevel &level : l.levels) {
-      level.groupsPerChunk = level.groupColumns ? l.chunk / level.groupColumns : 1;
+      level.groupsPerChunk = 1;
+      if (int64_t g = level.groupColumns) // no more than a matrix of one chunk has
+        level.groupsPerChunk = (std::min(l.chunk, roundUp(k, activationGroup)) + g - 1) / g;
       int64_t &offset = level.groupColumns ? l.levelBytes : l.headerBytes;
       for (BitPlane &plane : level.planes) {
         plane.offset = offset;
@@ -246,6 +255,22 @@ static void putQuads(uint8_t *base, const BitPlane &plane, const uint8_t *codes,
       }
   }
 }
+
+/// Five quads to 64 bytes. A byte holds v / 3^5 as a fraction of 256, rounded up, so that the first
+/// digit is what is carried out of a product with 3, and the rest of it holds the others.
+static void putDigits(uint8_t *base, const uint8_t *codes, int64_t columns) {
+  int64_t quads = columns / 4, perByte = PackedLayout::digitsPerByte;
+  for (int64_t first = 0; first < quads; first += perByte)
+    for (int64_t i = 0; i < lanes * 4; ++i) {
+      unsigned digits = 0;
+      for (int64_t quad = first; quad < first + perByte; ++quad) {
+        unsigned digit = quad < quads ? codes[i / 4 * columns + quad * 4 + i % 4] : 0;
+        digits = digits * 3 + std::min(digit, 2u);
+      }
+      base[first / perByte * lanes * 4 + i] = uint8_t((digits * 256 + 242) / 243);
+    }
+}
+
 /// The stored pattern of a number: biased if the layout says so, f64 narrowed.
 static uint32_t pattern(const Number &number, uint64_t raw, bool biased) {
   if (number.isFloat(FloatKind::F64))
@@ -329,7 +354,8 @@ Error PackedLayout::packTerm(const Components &rows, int64_t panel,
   SmallVector<BitPlane, 4> tailPlanes;
   stepPlanes(tailColumns(), tailPlanes);
   bool number = spec.code.kind == Code::Kind::Number;
-  if (storage == CodeStorage::Planes && rows.codes.elementBytes != 1)
+  bool inQuads = storage == CodeStorage::Planes || storage == CodeStorage::Digits;
+  if (inQuads && rows.codes.elementBytes != 1)
     return createStringError("codes of at most 8 bits come in " + Twine(rows.codes.elementBytes) +
                              " bytes each; expected 1");
   std::vector<uint8_t> stepCodes;
@@ -340,7 +366,7 @@ Error PackedLayout::packTerm(const Components &rows, int64_t panel,
     uint8_t *base =
         out.data() + chunkStart(s / stepsPerChunk) + levelBytes + s % stepsPerChunk * stepBytes;
     int64_t columns = isTail ? tailColumns() : step;
-    if (storage == CodeStorage::Planes) {
+    if (inQuads) {
       stepCodes.assign(lanes * columns, uint8_t(zeroCode));
       uint8_t flip = uint8_t(zeroCode), mask = uint8_t((1u << spec.code.bitsPerIndex()) - 1);
       for (int64_t lane = 0; lane < count; ++lane) {
@@ -350,8 +376,11 @@ Error PackedLayout::packTerm(const Components &rows, int64_t panel,
         for (int64_t j = 0; j < present; ++j)
           stepCodes[lane * columns + j] = (from[j] ^ flip) & mask;
       }
-      for (const BitPlane &plane : stepPlane)
-        putQuads(base, plane, stepCodes.data(), columns);
+      if (storage == CodeStorage::Digits)
+        putDigits(base, stepCodes.data(), columns);
+      else
+        for (const BitPlane &plane : stepPlane)
+          putQuads(base, plane, stepCodes.data(), columns);
       continue;
     }
     for (int64_t j = 0; j < columns; j += dim) {
@@ -365,6 +394,7 @@ Error PackedLayout::packTerm(const Components &rows, int64_t panel,
         for (const BitPlane &plane : stepPlane)
           switch (storage) {
           case CodeStorage::Planes: // bytes, done above
+          case CodeStorage::Digits:
             break;
           case CodeStorage::Indices:
             putLevel(base, plane, j / dim, lane, value);
