@@ -305,17 +305,25 @@ Value WeightReader::tableColumn(const StepPosition &at, int64_t column, int64_t 
   int64_t perIndex = table.parts * table.dim, within = column % perIndex;
   Value index = tableIndex(at, column / perIndex, part);
   int64_t entries = (int64_t(1) << table.indexBits) * table.dim;
-  Value values;
-  if (table.isLearned()) {
-    values = memref::ViewOp::create(v.b, v.loc, MemRefType::get({entries}, v.b.getF32Type()),
-                                    weights, v.index(layout.tableStart), ValueRange());
-  } else {
-    auto type = RankedTensorType::get({entries}, v.b.getF32Type());
-    values = v.constantTable(DenseElementsAttr::get(type, table.values()));
-  }
   Value entry = v.times(tableEntry(index, within), v.splat(v.ints(), int64_t(table.dim)));
   entry = v.plus(entry, v.splat(v.ints(), within % table.dim));
-  Value value = gather(values, entry, v.floats());
+  auto learned = [&](int64_t count, Type element) -> Value {
+    return memref::ViewOp::create(v.b, v.loc, MemRefType::get({count}, element), weights,
+                                  v.index(layout.tableStart), ValueRange());
+  };
+  Value value;
+  if (table.isLearned() && layout.tableEntryBytes() == 2) {
+    // Gathers are of words: two entries, of which one is wanted.
+    Value word = gather(learned(entries / 2, v.b.getI32Type()), v.shiftRight(entry, 1), v.ints());
+    Value place = v.shiftLeft(v.bitAnd(entry, 1), 4);
+    Value bits = v.bitAnd(arith::ShRUIOp::create(v.b, v.loc, word, place), 0xffff);
+    value = decodeNumber(table.entryNumber, false, bits);
+  } else if (table.isLearned()) {
+    value = gather(learned(entries, v.b.getF32Type()), entry, v.floats());
+  } else {
+    auto type = RankedTensorType::get({entries}, v.b.getF32Type());
+    value = gather(v.constantTable(DenseElementsAttr::get(type, table.values())), entry, v.floats());
+  }
   Value sign = signs(index);
   if (!sign)
     return value;

@@ -133,7 +133,8 @@ Expected<PackedLayout> PackedLayout::getBase(const Spec &spec, int64_t n, int64_
     if (bits > 32)
       return unsupported(spec, "an index has more than 32 bits");
     if (spec.code.table.isLearned())
-      l.tableBytes = roundUp((int64_t(4) << spec.code.table.indexBits) * spec.code.table.dim, 64);
+      l.tableBytes =
+          roundUp((l.tableEntryBytes() << spec.code.table.indexBits) * spec.code.table.dim, 64);
     l.storage = CodeStorage::Indices;
     // Indices of more than 8 bits are cut into bytes and a rest.
     for (unsigned shift = 0; shift < bits;) {
@@ -305,12 +306,17 @@ Error PackedLayout::packTables(const Components &rows, MutableArrayRef<uint8_t> 
       return error;
   if (!terms.empty() || tableBytes == 0)
     return Error::success();
-  if (int64_t(rows.table.size()) * 4 > tableBytes)
+  int64_t each = tableEntryBytes();
+  if (int64_t(rows.table.size()) * each > tableBytes)
     return createStringError("a learned table of " + Twine(uint64_t(rows.table.size())) +
                              " entries is larger than its format");
   std::memset(out.data(), 0, out.size());
-  for (size_t i = 0; i < rows.table.size(); ++i)
-    support::endian::write32le(out.data() + 4 * i, std::bit_cast<uint32_t>(rows.table[i]));
+  for (auto [i, entry] : llvm::enumerate(rows.table))
+    if (each == 2)
+      support::endian::write16le(out.data() + 2 * i,
+                                 uint16_t(encodeNumber(spec.code.table.entryNumber, entry)));
+    else
+      support::endian::write32le(out.data() + 4 * i, std::bit_cast<uint32_t>(entry));
   return Error::success();
 }
 

@@ -10,12 +10,12 @@
 //
 // Codes of at most 8 bits are grouped in quads of 4 consecutive columns: 16 lanes x 4 columns,
 // 64 values. A B-bit code is split into bit planes of widths 8, 4, 2, 1 (6 = 4 + 2); a plane of
-// width w holds 8 / w quads in 64 bytes, quad j in bits [j w, (j + 1) w) of each byte. Base-3 digits
-// come five quads to 64 bytes. Level
-// numbers below 8 bits are stored in the same planes with one lane a byte. A step is the number of
-// columns that the kernels process at once: a multiple of every plane's unit, and of every group or
-// a divisor of it, unless that would make it large (groups of 248). Signed codes, and signed level
-// numbers below 8 bits, are stored biased (c + 2^(B-1)).
+// width w holds 8 / w quads in 64 bytes, quad j in bits [j w, (j + 1) w) of each byte. Base-3
+// digits come five quads to 64 bytes. Level numbers below 8 bits are stored in the same planes with
+// one lane a byte. A step is the number of columns that the kernels process at once: a multiple of
+// every plane's unit, and of every group or a divisor of it, unless that would make it large
+// (groups of 248). Signed codes, and signed level numbers below 8 bits, are stored biased (c +
+// 2^(B-1)).
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_FORMAT_PACKEDLAYOUT_H
@@ -51,8 +51,8 @@ struct PackedLevel {
 
 /// How codes are kept.
 enum class CodeStorage : uint8_t {
-  Planes,  ///< at most 8 bits: quads in bit planes
-  Digits,  ///< ternary in base 3: byte b holds five digits; each is (3 b) >> 8, then b = 3 b mod 256
+  Planes, ///< at most 8 bits: quads in bit planes
+  Digits, ///< ternary in base 3: byte b holds five digits; each is (3 b) >> 8, then b = 3 b mod 256
   Pairs16, ///< bf16: [k / 2][16 lanes][2]
   Words16, ///< other numbers of at most 16 bits: [k][16 lanes]
   Words32, ///< of at most 32 (f64 as f32): [k][16 lanes]
@@ -60,7 +60,7 @@ enum class CodeStorage : uint8_t {
 };
 
 /// The layout of one matrix. A sum's panel holds one panel of each term; the entries of learned
-/// tables follow the panels, as f32.
+/// tables follow the panels, as f32 or, if they are stored so, as f16 or bf16.
 class PackedLayout {
 public:
   static constexpr int64_t panelRows = 16;
@@ -96,6 +96,12 @@ public:
   }
   bool codesAreBiased() const {
     return spec.code.kind == Code::Kind::Number && spec.code.number.kind == Number::Kind::Signed;
+  }
+
+  /// Bytes of an entry of a learned table.
+  int64_t tableEntryBytes() const {
+    const Number &number = spec.code.table.entryNumber;
+    return number.isFloat() && number.bits == 16 ? 2 : 4;
   }
 
   Spec spec;
