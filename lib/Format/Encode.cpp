@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Format/Encode.h"
 #include "CodeRounder.h"
+#include "LearnedTable.h"
 #include "LevelEncoder.h"
 #include "quern/Format/Number.h"
 #include "llvm/ADT/Twine.h"
@@ -399,14 +400,27 @@ static llvm::Error checkTileRows(const Spec &spec, int64_t firstRow) {
   return llvm::Error::success();
 }
 
+/// Fits the table, then rounds to it as to one spelled out.
+static llvm::Error encodeLearned(const Spec &spec, llvm::ArrayRef<float> values, Components &out,
+                                 llvm::StringRef tensor) {
+  out.table = learnTable(spec, values, out);
+  for (float entry : out.table)
+    if (!std::isfinite(entry))
+      return llvm::createStringError("tensor '" + tensor +
+                                     "': an entry of the table does not fit '" +
+                                     print(spec.code.table.entryNumber) + "'");
+  Spec fitted = spec;
+  fitted.code.table.entries = out.table;
+  return BaseEncoder(fitted, values, out, tensor).run();
+}
+
 static llvm::Error encodeAny(const Spec &spec, llvm::ArrayRef<float> values, Components &out,
                              llvm::StringRef tensor) {
   if (spec.kind == Spec::Kind::Base) {
-    if (spec.code.kind == Code::Kind::Table && spec.code.table.isLearned())
-      return llvm::createStringError("tensor '" + tensor + "': '" + print(spec) +
-                                     "' needs a table learned from data");
     if (llvm::Error error = checkTileRows(spec, out.firstRow))
       return error;
+    if (spec.code.kind == Code::Kind::Table && spec.code.table.isLearned())
+      return encodeLearned(spec, values, out, tensor);
     return BaseEncoder(spec, values, out, tensor).run();
   }
   if (spec.kind == Spec::Kind::Split)

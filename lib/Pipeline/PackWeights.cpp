@@ -51,8 +51,8 @@ Expected<PackPlan> quern::planWeights(ModuleOp module, ArrayRef<WeightSlot> slot
       w.size = uint64_t(w.shape.matrices) * uint64_t(w.panels->bytes());
     } else {
       w.spec = plainSpec(slot.form);
-      w.size = uint64_t(w.shape.matrices * w.shape.rows * w.shape.cols) *
-               (w.spec.code.number.bits / 8);
+      w.size =
+          uint64_t(w.shape.matrices * w.shape.rows * w.shape.cols) * (w.spec.code.number.bits / 8);
     }
     if (slot.bytes > w.size)
       return createStringError("weight '" + slot.name + "' packs to " + Twine(w.size) +
@@ -84,12 +84,18 @@ static Error packBlock(const RowBlock &block, WeightData &data, std::vector<uint
     int64_t panels = (block.rows + panelRows - 1) / panelRows;
     out.resize(size_t(panels * w.panels->panelBytes));
     for (int64_t i = 0; i < panels; ++i)
-      if (Error e = w.panels->packPanel(
-              rows, firstPanel + i,
-              MutableArrayRef(out).slice(size_t(i * w.panels->panelBytes),
-                                         size_t(w.panels->panelBytes))))
+      if (Error e = w.panels->packPanel(rows, firstPanel + i,
+                                        MutableArrayRef(out).slice(size_t(i * w.panels->panelBytes),
+                                                                   size_t(w.panels->panelBytes))))
         return createStringError("weight '" + op.getSymName() +
                                  "': " + llvm::toString(std::move(e)));
+    // Tables follow a matrix's panels; a matrix that has some comes as one block.
+    if (w.panels->tableBytes) {
+      out.resize(size_t(w.panels->bytes()));
+      if (Error e = w.panels->packTables(
+              rows, MutableArrayRef(out).drop_front(size_t(w.panels->tableStart))))
+        return e;
+    }
     return Error::success();
   }
   format::Spec stored = getFormat(op.getTensorType());
@@ -99,8 +105,8 @@ static Error packBlock(const RowBlock &block, WeightData &data, std::vector<uint
       return e;
     if (w.spec != plainSpec(WeightSlot::Form::F32))
       return createStringError("weight '" + op.getSymName() + "' is stored as '" +
-                               format::print(stored) + "', but read as '" +
-                               format::print(w.spec) + "'");
+                               format::print(stored) + "', but read as '" + format::print(w.spec) +
+                               "'");
     out.resize(values.size() * sizeof(float));
     memcpy(out.data(), values.data(), out.size());
     return Error::success();

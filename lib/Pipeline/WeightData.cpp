@@ -106,8 +106,8 @@ Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, 
   } else {
     auto components = format::canonicalComponents(spec, shape.rows, shape.cols);
     if (components.size() != 1 || weight.getLayout()->getKind() != LayoutKind::Canonical)
-      return named(createStringError("cannot read format '" + format::print(spec) +
-                                     "' from this layout"));
+      return named(
+          createStringError("cannot read format '" + format::print(spec) + "' from this layout"));
     rowBytes = components[0].bytesPerRow;
   }
   std::vector<uint8_t> bytes(uint64_t(rows) * rowBytes);
@@ -122,14 +122,23 @@ Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, 
   return Error::success();
 }
 
-int64_t WeightData::rowGranule(WeightOp weight) {
-  MatrixShape shape = MatrixShape::of(weight.getTensorType());
-  format::Spec spec = getFormat(weight.getTensorType());
+/// Rows that are encoded together: those of a tile, or all of them.
+static int64_t granuleOf(const format::Spec &spec, int64_t rows) {
+  if (spec.kind == format::Spec::Kind::Split ||
+      (spec.code.kind == format::Code::Kind::Table && spec.code.table.isLearned()))
+    return rows;
   int64_t granule = 1;
   for (auto *levels : {&spec.scale, &spec.offset, &spec.zero})
     for (const format::Level &level : *levels)
-      granule = level.tile.rows == 0 ? shape.rows : std::lcm(granule, level.tile.rows);
-  return std::min(granule, std::max<int64_t>(shape.rows, 1));
+      granule = std::lcm(granule, level.tile.rows == 0 ? rows : level.tile.rows);
+  for (const format::Spec &term : spec.terms)
+    granule = std::lcm(granule, granuleOf(term, rows));
+  return std::min(granule, rows);
+}
+
+int64_t WeightData::rowGranule(WeightOp weight) {
+  MatrixShape shape = MatrixShape::of(weight.getTensorType());
+  return granuleOf(getFormat(weight.getTensorType()), std::max<int64_t>(shape.rows, 1));
 }
 
 Error WeightData::read(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
