@@ -80,6 +80,38 @@ json::Object step(Decisions &d, bool normalizer, unsigned depth = 0) {
   return o;
 }
 
+/// Mostly an id that exists.
+json::Value number(Decisions &d) {
+  static const double odd[] = {-1, 0.5, 1e19, -1e300, 9223372036854775808.0};
+  if (d.rarely(16))
+    return odd[d.below(5)];
+  return int64_t(d.below(12));
+}
+
+json::Object decoder(Decisions &d, unsigned depth = 0) {
+  static const char *const types[] = {"ByteLevel", "Fuse",  "ByteFallback", "Metaspace",
+                                      "Replace",   "Strip", "Sequence",     "Nope"};
+  static const char *const schemes[] = {"always", "first", "never"};
+  std::string type = d.pick(types);
+  json::Object o{{"type", type}};
+  if (type == "Sequence" && depth < 12) {
+    json::Array list;
+    for (unsigned n = d.below(4); n > 0; --n)
+      list.push_back(decoder(d, depth + 1));
+    o["decoders"] = std::move(list);
+  } else if (type == "Metaspace") {
+    o["prepend_scheme"] = d.pick(schemes);
+  } else if (type == "Replace") {
+    o["pattern"] = json::Object{{"String", d.rarely(4) ? someText(d) : "\u2581"}};
+    o["content"] = " ";
+  } else if (type == "Strip") {
+    o["content"] = " ";
+    o["start"] = number(d);
+    o["stop"] = 0;
+  }
+  return o;
+}
+
 json::Object tokenizerJson(Decisions &d) {
   json::Object doc, model;
   bool unigram = d.below(3) == 0;
@@ -131,7 +163,17 @@ json::Object tokenizerJson(Decisions &d) {
     doc["normalizer"] = step(d, true);
   if (d.below(3))
     doc["pre_tokenizer"] = step(d, false);
-  if (d.below(4) == 0)
+  if (d.below(3) == 0)
+    doc["decoder"] = decoder(d);
+  if (d.below(8) == 7) {
+    static const char *const types[] = {"BertProcessing", "RobertaProcessing", "ByteLevel", "Nope"};
+    json::Object post{{"type", d.pick(types)},
+                      {"cls", json::Array{"<s>", number(d)}},
+                      {"sep", json::Array{"</s>", number(d)}}};
+    if (d.below(2))
+      post = json::Object{{"type", "Sequence"}, {"processors", json::Array{std::move(post)}}};
+    doc["post_processor"] = std::move(post);
+  } else if (d.below(4) == 0)
     doc["post_processor"] = json::Object{
         {"type", "TemplateProcessing"},
         {"single", json::Array{json::Object{{"SpecialToken", json::Object{{"id", "<s>"}}}},
@@ -139,6 +181,23 @@ json::Object tokenizerJson(Decisions &d) {
         {"special_tokens",
          json::Object{{"<s>", json::Object{{"ids", json::Array{int64_t(d.count(20))}}}}}}};
   return doc;
+}
+
+/// With the documents beside it, some of the time.
+llvm::Expected<TokenizerData> fromJson(Decisions &d) {
+  json::Object document = tokenizerJson(d), config, generation;
+  bool beside = d.below(3) == 0;
+  if (beside) {
+    config["bos_token"] = someText(d);
+    config["eos_token"] = json::Object{{"content", someText(d)}};
+    config["add_bos_token"] = d.below(2) != 0;
+    generation["bos_token_id"] = number(d);
+    generation["eos_token_id"] = json::Array{number(d), number(d)};
+    if (d.below(2))
+      generation["eos_token_id"] = number(d);
+  }
+  return tokenizerFromJson(document, beside ? &config : nullptr, beside ? &generation : nullptr,
+                           "fuzz");
 }
 
 json::Object gguf(Decisions &d) {
@@ -186,8 +245,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   Decisions d(bytes, size);
   ++tally.runs;
   llvm::Expected<TokenizerData> data =
-      d.below(2) ? tokenizerFromGguf(gguf(d), "fuzz")
-                 : tokenizerFromJson(tokenizerJson(d), nullptr, nullptr, "fuzz");
+      d.below(2) ? tokenizerFromGguf(gguf(d), "fuzz") : fromJson(d);
   if (!data) {
     llvm::consumeError(data.takeError());
     return 0;
