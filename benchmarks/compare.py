@@ -44,6 +44,7 @@ def main():
     parser.add_argument("--models", default="135m,1.1b")
     parser.add_argument("--types", default="q4_0,q4_k_m,q8_0")
     parser.add_argument("--pages", default="normal,huge")
+    parser.add_argument("--repeat", type=int, help="repetitions within a round (default 5; 2 for 1.1b, whose rounds take a minute)")
     parser.add_argument("--json", help="also write the measurements to this file")
     args = parser.parse_args()
 
@@ -54,6 +55,7 @@ def main():
     for model in args.models.split(","):
         source = float_model(model, args.scratch)
         folder = f"{args.scratch}/{model}"
+        repeat = str(args.repeat or (2 if model == "1.1b" else 5))
         for kind in args.types.split(","):
             call(sys.executable, f"{HERE}/make_gguf.py", source, folder, kind.upper())
             gguf, program = f"{folder}/{kind}.gguf", f"{folder}/{kind}"
@@ -63,11 +65,11 @@ def main():
             for pages in args.pages.split(","):
                 ours, peer = [], []
                 for _ in range(args.rounds):
-                    ours.append(json.loads(call(program, "--bench", "--json", "--threads", str(args.threads),
+                    ours.append(json.loads(call(program, "--bench", "--json", "--threads", str(args.threads), "--repeat", repeat,
                                                 *(["--huge-pages"] if pages == "huge" else []))))
                     huge = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if pages == "huge" else {}
                     peer.append(json.loads(call(sys.executable, f"{HERE}/peer.py", gguf, "--threads", str(args.threads),
-                                                *(["--no-mmap"] if pages == "huge" else []), **huge).splitlines()[-1]))
+                                                "--repeat", repeat, *(["--no-mmap"] if pages == "huge" else []), **huge).splitlines()[-1]))
                 row = {"model": model, "type": kind, "pages": pages, "compile_seconds": round(seconds, 2), "ours": ours, "peer": peer}
                 rows.append(row)
                 cells = []
