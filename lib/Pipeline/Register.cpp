@@ -11,6 +11,7 @@
 #include "quern/Dialect/Kernel/IR/Kernel.h"
 #include "quern/Dialect/Quern/IR/QuernOps.h"
 #include "quern/Dialect/Quern/Transforms/Passes.h"
+#include "quern/Quantize/Migrate/Passes.h"
 
 using namespace mlir;
 
@@ -24,4 +25,5 @@ void quern::registerPasses() {
   mlir::registerTransformsPasses();
   quern::registerQuernPasses();
   quern::registerQuernConversionPasses();
+  quern::registerQuernMigratePasses();
 }

@@ -21,6 +21,7 @@ inline int fail(llvm::Error error) {
 int calibrate(int argc, char **argv);
 int evaluate(int argc, char **argv);
 int quantizeModel(int argc, char **argv);
+int transformModel(int argc, char **argv);
 int convert(int argc, char **argv);
 int formats(int argc, char **argv);
 int inspect(int argc, char **argv);

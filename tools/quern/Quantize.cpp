@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Quantize.h"
+#include "quern/Quantize/Transform.h"
 #include "Arguments.h"
 #include "Commands.h"
 #include "Progress.h"
@@ -24,6 +25,7 @@ static const char usage[] =
     "                        Q8_0, and those of small blocks where rows ask for them)\n"
     "  --override P=F        this type for the tensors whose name matches a pattern: "
     "'blk.0.*=Q8_0'\n"
+    "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
     "  --solver S            descent (default), feedback, search, nearest\n"
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
     "  --provider P          expected loss: measured (default; needs --text) or hessian\n"
@@ -67,6 +69,10 @@ int quantizeModel(int argc, char **argv) {
     text.split(names, ',', -1, /*KeepEmpty=*/false);
     for (llvm::StringRef name : names)
       options.formats.push_back(name.trim().str());
+    return llvm::Error::success();
+  });
+  arguments.option("--transform", [&](llvm::StringRef text) {
+    options.transforms = quantize::splitTransforms(text);
     return llvm::Error::success();
   });
   arguments.option("--override", [&](llvm::StringRef text) -> llvm::Error {

@@ -17,6 +17,7 @@ struct Command {
 const Command commands[] = {
     {"compile", "compiles a model to a program", quern::tool::compileModel},
     {"quantize", "find the best file of a size: GGUF or executable", quern::tool::quantizeModel},
+    {"transform", "move outliers out of the way of rounding", quern::tool::transformModel},
     {"evaluate", "perplexity of a model, and how far another is from it", quern::tool::evaluate},
     {"calibrate", "statistics of a model over a text", quern::tool::calibrate},
     {"inspect", "list the tensors, formats, bytes and metadata of a model", quern::tool::inspect},

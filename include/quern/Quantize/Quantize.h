@@ -31,6 +31,7 @@ struct QuantizeOptions {
   std::string format;     ///< this format for all tensors
   std::vector<std::string> formats; ///< to choose from; empty: GGUF's scalar types of 2 to 8 bits
   std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
+  std::vector<std::string> transforms; ///< first, in order; see Quantize/Transform.h
   Method method = Method::Descent;
   std::string engine = "knapsack";
   Provider provider = Provider::Measured;

@@ -9,6 +9,7 @@
 #include "quern/Pipeline/Compile.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Evaluate.h"
+#include "quern/Quantize/Transform.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -484,7 +485,8 @@ Expected<json::Object> Quantization::run() {
 }
 
 Expected<json::Object> quern::quantize::quantize(const QuantizeOptions &options) {
-  return Quantization(options).run();
+  auto run = [](const QuantizeOptions &final) { return Quantization(final).run(); };
+  return options.transforms.empty() ? run(options) : quantizeTransformed(options, run);
 }
 
 void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream &os) {

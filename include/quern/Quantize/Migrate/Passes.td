@@ -1,0 +1,92 @@
+//===- Passes.td - Outlier migration -----------------------*- tablegen -*-===//
+//
+// Passes over model-level IR that change weights so that they, and what they are multiplied with,
+// round better, and the model's results stay the same.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_QUANTIZE_MIGRATE_PASSES_TD
+#define QUERN_QUANTIZE_MIGRATE_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+/// What every transform of weights asks for.
+class MigrationPass<string name, list<Option> more> : Pass<name, "::mlir::ModuleOp"> {
+  let options = !listconcat(more, [
+    Option<"data", "data", "std::string", "",
+           "Folder for the changed weights, as f32; it must exist">,
+  ]);
+  let dependentDialects = ["::quern::QuernDialect"];
+}
+
+class ScalingPass<string name, list<Option> more>
+    : MigrationPass<name, !listconcat(more, [
+    Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
+    ListOption<"sites", "sites", "std::string",
+               "Only where this takes the inverse scales: norm, gate, attention (all)">,
+  ])> {
+  let statistics = [
+    Statistic<"scaled", "scaled", "Inputs of products whose channels were scaled">,
+    Statistic<"refused", "refused", "Inputs of products where that is not legal">,
+  ];
+}
+
+def AnalyzeScalesPass : Pass<"quern-analyze-scales", "::mlir::ModuleOp"> {
+  let summary = "Say where channels may be scaled, and what forbids it elsewhere";
+  let description = [{
+    The legality check that all scaling passes share, alone: a remark at the first product that
+    reads an input says what would take the inverse of its scales, or names the use that forbids
+    scaling it. Changes nothing and reads no data.
+
+    ```mlir
+    %n = quern.rms_norm %x, %g eps = 1.0e-5 : tensor<?x32xf32>, tensor<32xf32>
+    // remark: the channels that enter 'quern.linear' can be scaled: 'quern.rms_norm' absorbs it
+    %y = quern.linear %n, %w activations<f32> : tensor<?x32xf32>, tensor<8x32xf32>
+    ```
+  }];
+}
+
+def FoldScalesPass : ScalingPass<"quern-fold-scales", [
+    Option<"exponent", "exponent", "double", "0.5", "a of s = (absmax / mean absmax)^a">,
+    Option<"limit", "limit", "double", "64", "Scales stay within [1/limit, limit]">]> {
+  let summary = "Move the magnitude of activation channels into weights (Scale Folding)";
+  let description = [{
+    Divides channel j of an input of products by s_j = (a_j / mean a)^exponent, a being the
+    largest magnitude seen, and multiplies column j of every matrix that reads it by s_j. The
+    division costs nothing: the norm's gain, or the rows of the product that makes the
+    channels, take it. Results are the same up to rounding in f32.
+
+    ```mlir
+    // Before
+    %n = quern.rms_norm %x, %g eps = 1.0e-5 : tensor<?x32xf32>, tensor<32xf32>
+    %y = quern.linear %n, %w activations<f32> : tensor<?x32xf32>, tensor<8x32xf32>
+    // After: the same ops; @g holds g / s, and @w holds W diag(s)
+    ```
+  }];
+}
+
+def SmoothActivationsPass : ScalingPass<"quern-smooth-activations", [
+    Option<"strength", "strength", "double", "0.5",
+           "a of s = max|X|^a / max|W|^(1 - a): 0 leaves outliers with activations, 1 with weights">]> {
+  let summary = "Share outliers between activations and weights (SmoothQuant)";
+  let description = [{
+    As `quern-fold-scales`, with s_j = max|X_j|^a / max|W_j|^(1 - a), W over all matrices
+    that read the input, normalised to a geometric mean of 1. Meant for activations in int8 with
+    one scale a token, whose step its largest channel decides.
+  }];
+}
+
+def SearchScalesPass : ScalingPass<"quern-search-scales", [
+    Option<"format", "format", "std::string", [{"q4_0"}],
+           "The format whose rounding error is to fall, as quern.format spells it">,
+    Option<"steps", "steps", "unsigned", "20", "Exponents tried in [0, 1)">,
+    Option<"rows", "rows", "unsigned", "256", "Rows of a matrix that are rounded to try one">]> {
+  let summary = "Search activation-aware scales that weights round best with (AWQ)";
+  let description = [{
+    As `quern-fold-scales`, with s_j = (mean |X_j|)^p over the root of the largest times the smallest:
+    of `steps` exponents p from 0 (which changes nothing) the one that makes the error of the
+    products' results least, tr(D H Dᵀ) with D = Q(W diag(s)) diag(s)^-1 - W, H = XᵀX, and Q
+    rounding to nearest in `format`. Never worse than no scaling on the rows looked at.
+  }];
+}
+
+#endif // QUERN_QUANTIZE_MIGRATE_PASSES_TD

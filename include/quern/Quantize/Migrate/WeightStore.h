@@ -1,0 +1,44 @@
+//===- WeightStore.h - Weights that transforms rewrite ----------*- C++ -*-===//
+//
+// Reads one weight at a time, whatever its format, and keeps what replaces it as f32, a file each,
+// so that no more than one tensor is in memory. The module says where everything lies.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_QUANTIZE_MIGRATE_WEIGHTSTORE_H
+#define QUERN_QUANTIZE_MIGRATE_WEIGHTSTORE_H
+
+#include "mlir/IR/SymbolTable.h"
+#include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "llvm/Support/Error.h"
+
+namespace quern::migrate {
+
+class WeightStore {
+public:
+  /// New data goes to files in `folder`, which must exist; nothing else in it is touched.
+  WeightStore(mlir::ModuleOp module, llvm::StringRef folder)
+      : module(module), symbols(module), folder(folder) {}
+
+  /// All values of a weight that is not a view, row-major.
+  llvm::Expected<std::vector<float>> load(WeightOp weight);
+
+  /// Gives the weight these values, of the same shape, in f32. Its views and uses follow; products
+  /// with it take activations in f32. Fails for values that are not finite.
+  llvm::Error store(WeightOp weight, llvm::ArrayRef<float> values);
+
+  /// A new vector of weights, before the function. `name` must be free.
+  llvm::Expected<WeightOp> create(llvm::StringRef name, llvm::ArrayRef<float> values);
+
+  mlir::SymbolTable &symbolTable() { return symbols; }
+
+private:
+  llvm::Error write(WeightOp weight, llvm::ArrayRef<float> values);
+
+  mlir::ModuleOp module;
+  mlir::SymbolTable symbols;
+  std::string folder;
+};
+
+} // namespace quern::migrate
+
+#endif // QUERN_QUANTIZE_MIGRATE_WEIGHTSTORE_H

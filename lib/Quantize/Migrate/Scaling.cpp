@@ -1,0 +1,140 @@
+//===- Scaling.cpp - What the scaling passes share ------------------------===//
+//
+// Columns of the readers times s, the producer over s; in f64, rounded once.
+//
+//===----------------------------------------------------------------------===//
+#include "Scaling.h"
+#include "llvm/Support/FileSystem.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::migrate;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+using quantize::Statistics;
+
+std::vector<double> quern::migrate::largestOf(const ScaleSite &site, ArrayRef<float> byChannel) {
+  std::vector<double> out(size_t(site.scales), 0.0);
+  for (auto [k, value] : llvm::enumerate(byChannel)) {
+    double &most = out[size_t(site.scaleOf(int64_t(k)))];
+    most = std::max(most, double(value));
+  }
+  return out;
+}
+
+static Error edit(WeightStore &store, WeightOp weight,
+                  llvm::function_ref<void(std::vector<float> &)> change) {
+  Expected<std::vector<float>> values = store.load(weight);
+  if (!values)
+    return values.takeError();
+  change(*values);
+  return store.store(weight, *values);
+}
+
+/// Rows [begin, begin + scales) of every matrix of the tensor (a vector's elements) over s.
+static Error divideRows(WeightStore &store, Value stored, ArrayRef<double> scales) {
+  WeightOp weight = weightOf(stored, store.symbolTable());
+  WeightOp base = baseOf(weight, store.symbolTable());
+  ArrayRef<int64_t> shape = base.getTensorType().getShape();
+  int64_t columns = shape.size() > 1 ? shape.back() : 1;
+  int64_t rows = shape.size() > 1 ? shape[shape.size() - 2] : shape[0];
+  int64_t begin = weight.isView() ? int64_t(*weight.getRowBegin()) : 0;
+  return edit(store, base, [&](std::vector<float> &values) {
+    for (size_t matrix = 0; matrix < values.size(); matrix += size_t(rows * columns))
+      for (auto [i, scale] : llvm::enumerate(scales)) {
+        float *row = values.data() + matrix + size_t((begin + int64_t(i)) * columns);
+        for (int64_t k = 0; k < columns; ++k)
+          row[k] = float(double(row[k]) / scale);
+      }
+  });
+}
+
+static Error apply(const ScaleSite &site, ArrayRef<double> scales, WeightStore &store) {
+  int64_t channels = site.channels();
+  for (WeightOp matrix : site.matrices)
+    if (Error e = edit(store, matrix, [&](std::vector<float> &values) {
+          for (size_t i = 0; i < values.size(); ++i)
+            values[i] =
+                float(double(values[i]) * scales[size_t(site.scaleOf(int64_t(i) % channels))]);
+        }))
+      return e;
+  if (auto norm = dyn_cast<RMSNormOp>(site.producer)) {
+    double offset = norm.getUnitOffset() ? 1 : 0;
+    return edit(store, weightOf(norm.getGain(), store.symbolTable()),
+                [&](std::vector<float> &gain) {
+                  for (auto [g, scale] : llvm::zip(gain, scales))
+                    g = float((double(g) + offset) / scale - offset);
+                });
+  }
+  if (auto norm = dyn_cast<LayerNormOp>(site.producer)) {
+    if (Error e = divideRows(store, norm.getGain(), scales))
+      return e;
+    return norm.getBias() ? divideRows(store, norm.getBias(), scales) : Error::success();
+  }
+  auto product = cast<WeightedOpInterface>(site.producer);
+  if (Error e = divideRows(store, product.getWeightOperand().get(), scales))
+    return e;
+  auto linear = dyn_cast<LinearOp>(site.producer);
+  return linear && linear.getBias() ? divideRows(store, linear.getBias(), scales)
+                                    : Error::success();
+}
+
+Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &options, ScaleRule rule,
+                                    ScalingCounts &counts) {
+  if (options.statistics.empty())
+    return createStringError("no statistics given (statistics=FILE, of `quern calibrate`)");
+  if (!llvm::sys::fs::is_directory(options.data))
+    return createStringError("the folder for changed weights (data=FOLDER) does not exist: '" +
+                             options.data + "'");
+  llvm::SmallVector<Absorber> only;
+  for (const std::string &name : options.only) {
+    static constexpr StringLiteral names[] = {"norm", "gate", "attention"};
+    auto found = llvm::find(names, name);
+    if (found == std::end(names))
+      return createStringError("unknown site '" + name + "'; known: norm, gate, attention");
+    only.push_back(Absorber(found - names));
+  }
+  Expected<Statistics> statistics = Statistics::read(options.statistics);
+  if (!statistics)
+    return statistics.takeError();
+  ScaleAnalysis analysis = findScaleSites(module);
+  emitRemarks(analysis);
+  counts.refused = analysis.refusals.size();
+  WeightStore store(module, options.data);
+  bool known = false;
+  for (const ScaleSite &site : analysis.sites) {
+    if (!only.empty() && !llvm::is_contained(only, site.absorber))
+      continue;
+    const quantize::InputStatistics *input =
+        statistics->find(WeightOp(site.matrices[0]).getSymName());
+    if (!input || input->rows == 0) {
+      site.producer->emitRemark() << "no statistics for what enters @"
+                                  << WeightOp(site.matrices[0]).getSymName() << ": not scaled";
+      continue;
+    }
+    known = true;
+    if (input->columns != site.channels())
+      return createStringError(
+          "the statistics have " + Twine(input->columns) + " channels for what enters '" +
+          WeightOp(site.matrices[0]).getSymName() + "', which has " + Twine(site.channels()));
+    Expected<std::vector<double>> scales = rule({site, *input, store});
+    if (!scales)
+      return scales.takeError();
+    if (scales->empty())
+      continue;
+    for (double scale : *scales)
+      if (!std::isfinite(scale) || scale <= 0)
+        return createStringError("a scale for what enters '" +
+                                 WeightOp(site.matrices[0]).getSymName() + "' is " +
+                                 std::to_string(scale));
+    if (Error e = apply(site, *scales, store))
+      return e;
+    ++counts.scaled;
+  }
+  leaveCounts(module, {{"scaled", int64_t(counts.scaled)}, {"refused", int64_t(counts.refused)}});
+  if (!known && !analysis.sites.empty())
+    return createStringError("the statistics are of another model: they know none of its tensors");
+  return Error::success();
+}

@@ -1,0 +1,43 @@
+//===- Scaling.h - What the scaling passes share ----------------*- C++ -*-===//
+//
+// A pass brings a rule: scales for one site. Everything else is here. Private to the folder.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_LIB_QUANTIZE_MIGRATE_SCALING_H
+#define QUERN_LIB_QUANTIZE_MIGRATE_SCALING_H
+
+#include "quern/Quantize/Migrate/ScaleSites.h"
+#include "quern/Quantize/Migrate/WeightStore.h"
+#include "quern/Quantize/Statistics.h"
+
+namespace quern::migrate {
+
+/// What is known of an input of products, by channel.
+struct SiteData {
+  const ScaleSite &site;
+  const quantize::InputStatistics &input;
+  WeightStore &store;
+};
+
+/// Gives a positive scale for each of site.scales; empty to leave the site as it is.
+using ScaleRule = llvm::function_ref<llvm::Expected<std::vector<double>>(const SiteData &)>;
+
+struct ScalingOptions {
+  llvm::StringRef statistics, data;
+  llvm::ArrayRef<std::string> only; ///< norm, gate, attention; empty: all
+};
+struct ScalingCounts {
+  uint64_t scaled = 0, refused = 0;
+};
+
+/// Reads the statistics, asks the rule at every legal site and rewrites the weights; remarks at the
+/// others.
+llvm::Error scaleChannels(mlir::ModuleOp module, const ScalingOptions &options, ScaleRule rule,
+                          ScalingCounts &counts);
+
+/// The largest value of each free scale's channels.
+std::vector<double> largestOf(const ScaleSite &site, llvm::ArrayRef<float> byChannel);
+
+} // namespace quern::migrate
+
+#endif // QUERN_LIB_QUANTIZE_MIGRATE_SCALING_H

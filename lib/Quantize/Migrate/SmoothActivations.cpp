@@ -1,0 +1,66 @@
+//===- SmoothActivations.cpp - SmoothQuant --------------------------------===//
+//
+// See Passes.td.
+//
+//===----------------------------------------------------------------------===//
+#include "Scaling.h"
+#include "quern/Quantize/Migrate/Passes.h"
+#include <cmath>
+
+namespace quern {
+#define GEN_PASS_DEF_SMOOTHACTIVATIONSPASS
+#include "quern/Quantize/Migrate/Passes.h.inc"
+} // namespace quern
+
+using namespace quern;
+using namespace quern::migrate;
+
+/// The largest |w| of each column, over all matrices that read the site.
+static llvm::Expected<std::vector<float>> columnMaxima(const SiteData &at) {
+  size_t channels = size_t(at.site.channels());
+  std::vector<float> most(channels, 0.0f);
+  for (WeightOp matrix : at.site.matrices) {
+    llvm::Expected<std::vector<float>> values = at.store.load(matrix);
+    if (!values)
+      return values.takeError();
+    for (size_t i = 0; i < values->size(); ++i)
+      most[i % channels] = std::max(most[i % channels], std::fabs((*values)[i]));
+  }
+  return most;
+}
+
+namespace {
+struct SmoothActivations : quern::impl::SmoothActivationsPassBase<SmoothActivations> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    auto rule = [&](const SiteData &at) -> llvm::Expected<std::vector<double>> {
+      llvm::Expected<std::vector<float>> columns = columnMaxima(at);
+      if (!columns)
+        return columns.takeError();
+      std::vector<double> scales = largestOf(at.site, at.input.absMax);
+      double logs = 0;
+      for (auto [s, w] : llvm::zip(scales, largestOf(at.site, *columns))) {
+        constexpr double least = 1e-5;
+        s = std::pow(std::max(s, least), strength) / std::pow(std::max(w, least), 1 - strength);
+        logs += std::log(s);
+      }
+      double mean = std::exp(logs / double(scales.size()));
+      for (double &s : scales)
+        s /= mean;
+      return scales;
+    };
+    std::vector<std::string> names(sites.begin(), sites.end());
+    ScalingCounts counts;
+    llvm::Error error = strength >= 0 && strength <= 1
+                            ? scaleChannels(getOperation(), {statistics, data, names}, rule, counts)
+                            : llvm::createStringError("strength must lie in [0, 1]");
+    scaled = counts.scaled;
+    refused = counts.refused;
+    if (error) {
+      getOperation()->emitError(llvm::toString(std::move(error)));
+      signalPassFailure();
+    }
+  }
+};
+} // namespace

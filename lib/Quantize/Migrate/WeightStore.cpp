@@ -1,0 +1,107 @@
+//===- WeightStore.cpp - Weights that transforms rewrite ------------------===//
+//
+// See WeightStore.h.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Quantize/Migrate/WeightStore.h"
+#include "mlir/IR/Builders.h"
+#include "quern/Reference/Weights.h"
+#include "quern/Support/OutputFile.h"
+#include "llvm/Support/Path.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::migrate;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+
+static format::Spec f32() {
+  return format::Spec::plain(format::Number::floating(format::FloatKind::F32));
+}
+
+Expected<std::vector<float>> WeightStore::load(WeightOp weight) {
+  return reference::decodeWeight(weight);
+}
+
+/// Writes the values and makes the weight name them.
+Error WeightStore::write(WeightOp weight, ArrayRef<float> values) {
+  for (auto [i, value] : llvm::enumerate(values))
+    if (!std::isfinite(value))
+      return createStringError("weight '" + weight.getSymName() + "': value " + Twine(i) +
+                               " is not finite once transformed");
+  std::string name = weight.getSymName().str();
+  for (char &c : name)
+    if (!llvm::isAlnum(c) && c != '_' && c != '.' && c != '-')
+      c = '_';
+  llvm::SmallString<128> path(folder);
+  llvm::sys::path::append(path, name + ".f32");
+  Expected<OutputFile> file = OutputFile::create(path, /*force=*/true);
+  if (!file)
+    return file.takeError();
+  file->stream().write(reinterpret_cast<const char *>(values.data()),
+                       values.size() * sizeof(float));
+  if (Error e = file->keep())
+    return e;
+  std::string symbol = (weight.getSymName() + ".f32").str();
+  uint64_t bytes = values.size() * sizeof(float);
+  OpBuilder builder(module.getContext());
+  auto existing = symbols.lookup<FileOp>(symbol);
+  if (existing && existing.getPath() != path)
+    existing.setPath(path);
+  if (!existing) {
+    builder.setInsertionPoint(weight);
+    symbols.insert(FileOp::create(builder, weight.getLoc(), symbol, path, bytes, StringAttr()));
+  }
+  Attribute part =
+      ComponentAttr::get(module.getContext(), ComponentRole::Data,
+                         FlatSymbolRefAttr::get(module.getContext(), symbol), 0, bytes, 0);
+  weight.setComponentsAttr(builder.getArrayAttr(part));
+  weight.setLayoutAttr(LayoutAttr::get(module.getContext(), LayoutKind::Canonical, 0));
+  weight->removeAttr("quern.encoded_from"); // it was to be another weight's values
+  return Error::success();
+}
+
+Error WeightStore::store(WeightOp weight, ArrayRef<float> values) {
+  if (int64_t(values.size()) != weight.getTensorType().getNumElements())
+    return createStringError("weight '" + weight.getSymName() + "': expected " +
+                             Twine(weight.getTensorType().getNumElements()) + " values, found " +
+                             Twine(values.size()));
+  if (Error e = write(weight, values))
+    return e;
+  auto retype = [&](WeightOp op) {
+    RankedTensorType type = getStoredType(op.getContext(), op.getTensorType().getShape(), f32());
+    if (op.getTensorType() == type)
+      return;
+    op.setType(type);
+    module.walk([&](UseOp use) {
+      if (use.getWeight() != op.getSymName())
+        return;
+      use.getResult().setType(type);
+      for (OpOperand &operand : use.getResult().getUses())
+        if (auto product = dyn_cast<WeightedOpInterface>(operand.getOwner());
+            product && &product.getWeightOperand() == &operand)
+          product.setActivations(ActivationFormat::F32);
+    });
+  };
+  retype(weight);
+  for (auto view : module.getOps<WeightOp>())
+    if (view.isView() && *view.getSource() == weight.getSymName())
+      retype(view);
+  return Error::success();
+}
+
+Expected<WeightOp> WeightStore::create(StringRef name, ArrayRef<float> values) {
+  if (symbols.lookup(name))
+    return createStringError("the model has a tensor named '" + name + "' already");
+  OpBuilder builder(module.getContext());
+  builder.setInsertionPointToStart(module.getBody());
+  auto type = getStoredType(module.getContext(), {int64_t(values.size())}, f32());
+  auto weight = WeightOp::create(builder, NameLoc::get(builder.getStringAttr(name)), name, type,
+                                 LayoutAttr(), ArrayAttr(), FlatSymbolRefAttr(), IntegerAttr());
+  symbols.insert(weight);
+  if (Error e = write(weight, values))
+    return std::move(e);
+  return weight;
+}
