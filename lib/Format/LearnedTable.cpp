@@ -52,15 +52,31 @@ static std::vector<float> normalized(const Spec &spec, llvm::ArrayRef<float> val
   return result;
 }
 
+/// Where `count` entries lie best if there are many: as dense as the cube root of the sorted
+/// values' own density (Panter and Dite), which is measured between quantiles.
+static std::vector<float> scalarStart(llvm::ArrayRef<float> values, size_t count) {
+  size_t intervals = std::min<size_t>(values.size() - 1, 32 * count);
+  auto quantile = [&](size_t i) { return values[i * (values.size() - 1) / intervals]; };
+  std::vector<double> sums(1, 0); // of the intervals' shares
+  for (size_t i = 0; i < intervals; ++i)
+    sums.push_back(sums.back() + std::pow(double(quantile(i + 1)) - quantile(i), 2.0 / 3));
+  std::vector<float> start;
+  for (size_t i = 0, interval = 0; i < count; ++i) {
+    double wanted = (double(i) + 0.5) / double(count) * sums.back();
+    while (interval + 1 < intervals && sums[interval + 1] < wanted)
+      ++interval;
+    start.push_back(intervals ? quantile(interval) / 2 + quantile(interval + 1) / 2 : values[0]);
+  }
+  return start;
+}
+
 /// Sorted values in `count` clusters, each the values nearest to its mean.
 static std::vector<float> scalarMeans(std::vector<float> values, size_t count) {
   std::sort(values.begin(), values.end());
   std::vector<double> sums(1, 0); // of the first i values
   for (float value : values)
     sums.push_back(sums.back() + value);
-  std::vector<float> means;
-  for (size_t i = 0; i < count; ++i)
-    means.push_back(values[(2 * i + 1) * values.size() / (2 * count)]);
+  std::vector<float> means = scalarStart(values, count);
   for (int round = 0; round < scalarRounds; ++round) {
     std::vector<float> next = means;
     size_t begin = 0;
@@ -81,15 +97,50 @@ static std::vector<float> scalarMeans(std::vector<float> values, size_t count) {
   return means;
 }
 
+/// Samples to start from, far from each other: each is drawn from the rest in proportion to the
+/// squared distance from those before it (k-means++), by a sequence of numbers that is evenly
+/// spread.
+template <typename Sample>
+static std::vector<float> vectorStart(Sample sample, size_t samples, size_t dim, size_t count) {
+  std::vector<float> start, columns(samples * dim), fresh(samples), nearest(samples, INFINITY);
+  std::vector<double> sums(samples); // of the distances up to each
+  for (size_t i = 0; i < samples; ++i)
+    for (size_t d = 0; d < dim; ++d)
+      columns[d * samples + i] = sample(i)[d];
+  size_t next = samples / 2;
+  for (double place = 0.5;; place += 0.6180339887498949) {
+    llvm::ArrayRef<float> last = sample(next);
+    llvm::append_range(start, last);
+    if (start.size() == count * dim)
+      return start;
+    std::fill(fresh.begin(), fresh.end(), 0.0f);
+    for (size_t d = 0; d < dim; ++d)
+      for (size_t i = 0; i < samples; ++i) {
+        float difference = columns[d * samples + i] - last[d];
+        fresh[i] += difference * difference;
+      }
+    double sum = 0;
+    for (size_t i = 0; i < samples; ++i) {
+      nearest[i] = std::min(nearest[i], fresh[i]);
+      sums[i] = sum += nearest[i];
+    }
+    double wanted = (place - std::floor(place)) * sum;
+    next = std::upper_bound(sums.begin(), sums.end(), wanted) - sums.begin();
+    next = std::min(next, samples - 1);
+  }
+}
+
 /// The same for vectors of `dim` values, laid side by side.
 static std::vector<float> vectorMeans(llvm::ArrayRef<float> vectors, size_t dim, size_t count) {
   size_t total = vectors.size() / dim, samples = std::min(total, count * samplesPerEntry);
   auto sample = [&](size_t i) { return vectors.slice(i * total / samples * dim, dim); };
-  std::vector<float> means;
-  for (size_t e = 0; e < count; ++e) // a few vectors are repeated rather than leave entries unset
-    llvm::append_range(means, sample(e * samples / count));
-  if (samples <= count)
-    return means;
+  if (samples <= count) { // all of them, repeated rather than leave entries unset
+    std::vector<float> all;
+    for (size_t e = 0; e < count; ++e)
+      llvm::append_range(all, sample(e * samples / count));
+    return all;
+  }
+  std::vector<float> means = vectorStart(sample, samples, dim, count);
   std::vector<float> columns(means.size()), norms(count), distances(count);
   for (int round = 0; round < vectorRounds; ++round) {
     std::fill(norms.begin(), norms.end(), 0.0f);

@@ -142,12 +142,32 @@ llvm::Expected<uint64_t> quern::format::storedBytes(const Spec &spec, llvm::Arra
   return total.value;
 }
 
+/// Of a split's columns, to each set but the last.
+static constexpr int64_t splitShare = 16;
+
+llvm::Expected<std::vector<int64_t>> quern::format::splitColumns(const Spec &spec, int64_t cols) {
+  constexpr int64_t group = 32; // activations are rounded in groups of 32
+  int64_t each = llvm::divideCeil(llvm::divideCeil(cols, splitShare), group) * group;
+  int64_t others = int64_t(spec.terms.size()) - 1;
+  if (cols <= others * each)
+    return llvm::createStringError("'" + print(spec) + "' leaves no column of " +
+                                   llvm::Twine(cols) + " for its last set");
+  std::vector<int64_t> sizes(others, each);
+  sizes.push_back(cols - others * each);
+  return sizes;
+}
+
 double quern::format::bitsPerWeight(const Spec &spec) {
   double bits = 0;
-  for (const Spec &term : spec.terms)
-    bits += bitsPerWeight(term); // of a Split: an upper bound, the sets' sizes being data
+  for (const Spec &term : spec.terms) {
+    bool isLast = &term == &spec.terms.back();
+    double share = 1;
+    if (spec.kind == Spec::Kind::Split)
+      share = double(isLast ? splitShare - int64_t(spec.terms.size()) + 1 : 1) / splitShare;
+    bits += share * bitsPerWeight(term);
+  }
   if (spec.kind != Spec::Kind::Base)
-    return spec.kind == Spec::Kind::Sum ? bits : bits / double(spec.terms.size());
+    return bits;
   int64_t tile = storageTile(spec);
   if (tile == 0)
     return spec.code.base3 ? 1.6 : double(spec.code.bitsPerIndex()) / spec.code.valuesPerIndex();

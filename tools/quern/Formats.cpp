@@ -91,12 +91,12 @@ int quern::tool::formats(int argc, char **argv) {
 
   json::Array list;
   for (const Row &row : rows) {
-    // A split's columns are data; for a size, take them evenly.
-    SmallVector<int64_t> sets;
+    std::vector<int64_t> sets;
     if (row.spec.kind == Spec::Kind::Split) {
-      int64_t cols = shape.back(), count = int64_t(row.spec.terms.size());
-      sets.assign(count, cols / count);
-      sets.back() += cols % count;
+      auto chosen = splitColumns(row.spec, shape.back());
+      if (!chosen)
+        return fail(chosen.takeError());
+      sets = std::move(*chosen);
     }
     Expected<uint64_t> bytes = storedBytes(row.spec, shape, sets);
     if (!bytes)

@@ -15,7 +15,9 @@ namespace quern::format {
 /// Encodes `rows` x `cols` values. `tensor` and `firstRow` serve messages: NaN, infinity and
 /// values that a scale cannot reach are errors that name the tensor and the index. A level
 /// whose tile has R > 1 rows needs firstRow and (but for the last slice) rows to be multiples of
-/// R; a per-tensor level needs the whole matrix. Learned tables and Splits are not encoded here.
+/// R; a per-tensor level, a learned table (fitted by k-means) and a Split need the whole matrix. Of
+/// a Split each set takes the columns of largest magnitude that earlier sets left (see
+/// splitColumns).
 llvm::Error encode(const Spec &spec, llvm::ArrayRef<float> values, int64_t rows, int64_t cols,
                    Components &out, llvm::StringRef tensor = "", int64_t firstRow = 0);
 

@@ -60,7 +60,9 @@ enum class CodeStorage : uint8_t {
 };
 
 /// The layout of one matrix. A sum's panel holds one panel of each term; the entries of learned
-/// tables follow the panels, as f32 or, if they are stored so, as f16 or bf16.
+/// tables follow the panels, as f32 or, if they are stored so, as f16 or bf16. So do the terms of a
+/// column split, whose permutation comes last; kernels find x in its order (splitColumns says how
+/// many columns a term has).
 class PackedLayout {
 public:
   static constexpr int64_t panelRows = 16;
@@ -112,18 +114,23 @@ public:
   int64_t stepBytes = 0;  ///< of codes
   int64_t levelBytes = 0; ///< of levels at a chunk's start
   int64_t headerBytes = 0;
-  int64_t chunkBytes = 0;  ///< levelBytes + chunk / step * stepBytes
-  int64_t panelBytes = 0;  ///< a multiple of 64
-  int64_t panelStart = 0;  ///< of a sum's term: within the sum's panel
-  int64_t panelStride = 0; ///< from one panel to the next: the sum's panelBytes
-  int64_t tableStart = 0;  ///< from the matrix's start
-  int64_t tableBytes = 0;  ///< of learned tables, a multiple of 64; most formats have none
+  int64_t chunkBytes = 0;       ///< levelBytes + chunk / step * stepBytes
+  int64_t panelBytes = 0;       ///< a multiple of 64
+  int64_t panelStart = 0;       ///< of a sum's term: within the sum's panel
+  int64_t panelStride = 0;      ///< from one panel to the next: the sum's panelBytes
+  int64_t tableStart = 0;       ///< from the matrix's start
+  int64_t tableBytes = 0;       ///< of learned tables and a permutation; most formats have none
+  int64_t columnStart = 0;      ///< of a split's term: its first column once they are permuted
+  int64_t permutationStart = 0; ///< of a split: i32 [K], from the matrix's start
   llvm::SmallVector<BitPlane, 4> planes; ///< of codes
   llvm::SmallVector<PackedLevel, 4> levels;
-  std::vector<PackedLayout> terms; ///< of a sum; all else is then unset but sizes
+  /// Of a sum or split, those of sums within a split too; all else is then unset but sizes.
+  std::vector<PackedLayout> terms;
 
 private:
   static llvm::Expected<PackedLayout> getBase(const Spec &spec, int64_t n, int64_t k);
+  /// Of each of `terms`: those of sums within a split lie one level further down.
+  llvm::Expected<llvm::SmallVector<const Components *>> dataOfTerms(const Components &rows) const;
   llvm::Error packTerm(const Components &rows, int64_t panel,
                        llvm::MutableArrayRef<uint8_t> out) const;
 };

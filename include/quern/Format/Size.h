@@ -51,8 +51,13 @@ int64_t storageTile(const Spec &spec);
 llvm::Expected<uint64_t> storedBytes(const Spec &spec, llvm::ArrayRef<int64_t> shape,
                                      llvm::ArrayRef<int64_t> splitCols = {});
 
+/// The sizes of a split's column sets where it is Quern that splits: each set but the last takes a
+/// sixteenth of the columns, in whole groups of 32, the last one the rest. An error if nothing is
+/// left for it.
+llvm::Expected<std::vector<int64_t>> splitColumns(const Spec &spec, int64_t cols);
+
 /// Bits per weight in the limit of a large matrix (per-row, per-tensor levels and tables count as
-/// 0).
+/// 0); of a split, with the sets that splitColumns chooses.
 double bitsPerWeight(const Spec &spec);
 
 } // namespace quern::format
