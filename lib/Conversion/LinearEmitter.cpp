@@ -121,12 +121,16 @@ private:
           strategy.unpack(weights.position(panel, v.add(blockStart, slot), false), slot);
         });
         weights.forget();
-        timesTokens({steps, weights.extent(false), v.mul(blockStart, layout.step)}, first, count);
+        timesTokens({steps, weights.extent(false),
+                     v.add(v.mul(blockStart, layout.step), layout.columnStart)},
+                    first, count);
       });
     if (layout.tailColumns()) {
       strategy.unpack(weights.position(panel, v.index(full), true), v.index(0));
       weights.forget();
-      timesTokens({v.index(1), weights.extent(true), v.index(full * layout.step)}, first, count);
+      timesTokens({v.index(1), weights.extent(true),
+                   v.index(full * layout.step + layout.columnStart)},
+                  first, count);
     }
     auto finish = [&](Value row, Value mask) {
       v.loop(v.index(0), count, 1, [&](Value t) {
@@ -230,7 +234,7 @@ LogicalResult conversion::emitLinear(OpBuilder &builder, Location loc, const Lin
   ArrayRef<format::PackedLayout> terms = *layout;
   if (!layout->terms.empty())
     terms = layout->terms;
-  // The terms of a sum are added up in `out`.
+  // The terms of a sum or a split are added up in `out`.
   LinearDesc termDesc = desc;
   LinearOperands termOperands = operands;
   for (const format::PackedLayout &term : terms) {

@@ -82,7 +82,7 @@ StepPosition WeightReader::position(Value panel, Value step, bool tail) {
   at.stepInChunk = v.rem(step, perChunk);
   at.chunk = v.add(v.add(at.header, layout.headerBytes), v.mul(chunk, layout.chunkBytes));
   at.codes = v.add(v.add(at.chunk, layout.levelBytes), v.mul(at.stepInChunk, layout.stepBytes));
-  at.column = v.mul(step, layout.step);
+  at.column = v.add(v.mul(step, layout.step), layout.columnStart);
   static_cast<StepExtent &>(at) = extent(tail);
   return at;
 }

@@ -84,6 +84,18 @@ void quern::lowerTile(TileEmitter &e, kernel::TileScaleOp op) {
   });
 }
 
+void quern::lowerTile(TileEmitter &e, kernel::TileTakeColumnsOp op) {
+  Value x = e.flat(op.getX()), indices = e.flat(op.getIndices()), out = e.flat(op.getOut());
+  Value length = e.index(rowLength(op.getX()));
+  e.loop(op.getBegin(), op.getEnd(), 1, [&](Value row) {
+    Value start = e.mul(row, length);
+    e.loop(e.index(0), length, 1, [&](Value column) {
+      Value from = e.add(start, e.toIndex(e.loadRaw(indices, column)));
+      e.store(e.load(x, from), out, e.add(start, column));
+    });
+  });
+}
+
 void quern::lowerTile(TileEmitter &e, kernel::TileTakeRowsOp op) {
   Value x = e.flat(op.getX()), indices = e.flat(op.getIndices()), out = e.flat(op.getOut());
   int64_t length = rowLength(op.getX());

@@ -95,8 +95,30 @@ FailureOr<Value> ScheduleBuilder::panels(Value use, MemRefType &type) {
   return Value(kernel::WeightOp::create(b, type, index, op.getSymName(), offset));
 }
 
-Value ScheduleBuilder::activations(Value tensor, kernel::Activation form) {
-  Value x = buffer(tensor);
+/// x with its columns in the order of a split's.
+Value ScheduleBuilder::takeColumns(Value tensor, Value use) {
+  auto op = symbols.lookup<WeightOp>(use.getDefiningOp<UseOp>().getWeight());
+  RankedTensorType type = op.getTensorType();
+  int64_t k = type.getDimSize(1);
+  auto layout = llvm::cantFail(
+      format::PackedLayout::get(getFormat(type), type.getDimSize(0), k)); // as in `panels`
+  int64_t index = table.insert({op.getSymName(), int64_t(table.size())}).first->second;
+  Value columns = kernel::WeightOp::create(b, MemRefType::get({k}, b.getI32Type()), index,
+                                           op.getSymName(), layout.permutationStart);
+  Value x = buffer(tensor), out = newBuffer(cast<MemRefType>(x.getType()));
+  launch(shapeName("take_columns", {k}),
+         {{x, Access::Read}, {columns, Access::Read}, {out, Access::WritePart}}, rows(tensor),
+         [&](KernelBody &body) {
+           kernel::TileTakeColumnsOp::create(body.b, body.buffers[0], body.buffers[1],
+                                             body.buffers[2], body.begin, body.end);
+         });
+  return out;
+}
+
+Value ScheduleBuilder::activations(Value tensor, kernel::Activation form, Value weight) {
+  bool isSplit = getFormat(cast<RankedTensorType>(weight.getType())).kind ==
+                 format::Spec::Kind::Split;
+  Value x = isSplit ? takeColumns(tensor, weight) : buffer(tensor);
   if (form == kernel::Activation::F32)
     return x;
   Value &result = quantized[{x, int(form)}];
@@ -106,7 +128,7 @@ Value ScheduleBuilder::activations(Value tensor, kernel::Activation form) {
   int64_t k = type.getShape().back(), perToken = type.getNumElements() / k / maxTokens;
   int64_t bytes = conversion::ActivationLayout::get(layoutForm(form), k).bytes;
   result = newBuffer(MemRefType::get({maxTokens * perToken * bytes}, b.getI8Type()), single);
-  Access access = single ? Access::Read : Access::ReadPart;
+  Access access = single || isSplit ? Access::Read : Access::ReadPart;
   launch(shapeName("quantize_" + kernel::stringifyActivation(form).str(), {k}),
          {{x, access}, {result, Access::WritePart}}, rows(tensor, single), [&](KernelBody &body) {
            kernel::TileQuantizeOp::create(body.b, body.buffers[0], body.buffers[1],

@@ -70,8 +70,10 @@ private:
   mlir::Value cachePart(AttentionOp op, int64_t offset, int64_t bytes, mlir::Type element);
   /// The form in which a product with `weight` reads its activations: `fast` is resolved.
   mlir::FailureOr<kernel::Activation> formOf(ActivationFormat format, mlir::Value weight);
-  /// The activations of a product in its form; quantized once for all that read them.
-  mlir::Value activations(mlir::Value x, kernel::Activation form);
+  /// The activations of a product in its form, quantized once for all that read them; in the order
+  /// of the weight's columns if that is a split.
+  mlir::Value activations(mlir::Value x, kernel::Activation form, mlir::Value weight);
+  mlir::Value takeColumns(mlir::Value x, mlir::Value weight);
   mlir::Value ropeTable(RopeAttr rope);
 
   // Launches.

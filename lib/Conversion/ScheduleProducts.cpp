@@ -41,6 +41,8 @@ LogicalResult ScheduleBuilder::convert(EmbeddingOp op) {
     return failure();
   Value out = resultBuffer(op.getResult());
   Type tableType = op.getTable().getType();
+  if (getFormat(cast<RankedTensorType>(tableType)).kind == format::Spec::Kind::Split)
+    return op.emitOpError("reads rows of a column split, which only products can");
   launch(shapeName("embedding", cast<ShapedType>(tableType).getShape()),
          {{tokens, Access::Read}, {*matrix, Access::Read}, {out, Access::WritePart}},
          rows(op.getResult()), [&](KernelBody &body) {
@@ -73,7 +75,7 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
   FailureOr<kernel::Activation> form = formOf(op.getActivations(), op.getWeight());
   if (failed(form))
     return failure();
-  Value x = activations(op.getX(), *form);
+  Value x = activations(op.getX(), *form, op.getWeight());
   AddOp sum;
   Value residual;
   bool joined = joinsResidual(op, sum, residual);
@@ -106,6 +108,9 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
 }
 
 LogicalResult ScheduleBuilder::convert(ExpertLinearOp op) {
+  if (getFormat(cast<RankedTensorType>(op.getWeight().getType())).kind == format::Spec::Kind::Split)
+    return op.emitOpError("multiplies by experts that are column splits, which each have an order "
+                          "of their own");
   MemRefType type;
   FailureOr<Value> matrix = panels(op.getWeight(), type);
   if (failed(matrix))
@@ -113,7 +118,7 @@ LogicalResult ScheduleBuilder::convert(ExpertLinearOp op) {
   FailureOr<kernel::Activation> form = formOf(op.getActivations(), op.getWeight());
   if (failed(form))
     return failure();
-  Value x = activations(op.getX(), *form);
+  Value x = activations(op.getX(), *form, op.getWeight());
   Value out = resultBuffer(op.getResult());
   auto weightType = cast<RankedTensorType>(op.getWeight().getType());
   bool sliced = cast<ShapedType>(op.getX().getType()).getRank() == 3;

@@ -26,6 +26,7 @@ void lowerTile(TileEmitter &e, kernel::TileSoftcapOp op);
 void lowerTile(TileEmitter &e, kernel::TileAddOp op);
 void lowerTile(TileEmitter &e, kernel::TileScaleOp op);
 void lowerTile(TileEmitter &e, kernel::TileTakeRowsOp op);
+void lowerTile(TileEmitter &e, kernel::TileTakeColumnsOp op);
 
 // LowerExperts.cpp
 void lowerTile(TileEmitter &e, kernel::TileRouteOp op);

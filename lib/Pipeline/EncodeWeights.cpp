@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Pipeline/EncodeWeights.h"
-#include "quern/Pipeline/WeightData.h"
 #include "mlir/IR/Builders.h"
+#include "quern/Pipeline/WeightData.h"
 #include "llvm/ADT/DenseSet.h"
 
 using namespace mlir;
@@ -20,6 +20,21 @@ static bool choosesExperts(UseOp use) {
   });
 }
 
+static bool learnsTable(const format::Spec &spec) {
+  return (spec.code.kind == format::Code::Kind::Table && spec.code.table.isLearned()) ||
+         llvm::any_of(spec.terms, learnsTable);
+}
+
+/// Splits and learned tables belong to a matrix as a whole: not to a stack of experts, nor to one
+/// that other tensors are rows of. And products alone can read a split.
+static bool suits(const format::Spec &spec, WeightOp base, UseOp use, bool isView) {
+  bool isSplit = spec.kind == format::Spec::Kind::Split;
+  if (!isSplit && !learnsTable(spec))
+    return true;
+  return !isView && base.getTensorType().getRank() == 2 &&
+         (!isSplit || llvm::all_of(use->getUsers(), llvm::IsaPred<LinearOp>));
+}
+
 llvm::Error quern::encodeWeights(ModuleOp module, const format::Spec &spec,
                                  ActivationFormat activations, bool codedToo) {
   SymbolTable symbols(module);
@@ -27,16 +42,20 @@ llvm::Error quern::encodeWeights(ModuleOp module, const format::Spec &spec,
     auto weight = symbols.lookup<WeightOp>(use.getWeight());
     return weight.isView() ? symbols.lookup<WeightOp>(*weight.getSource()) : weight;
   };
-  llvm::DenseSet<Operation *> chosen;
+  llvm::DenseSet<Operation *> chosen, unsuited;
   SmallVector<UseOp> uses;
   module.walk([&](UseOp use) {
     uses.push_back(use);
     WeightOp base = baseOf(use);
+    if (!suits(spec, base, use, symbols.lookup<WeightOp>(use.getWeight()).isView()))
+      unsuited.insert(base);
     if (base.getTensorType().getRank() > 1 &&
         (codedToo || getFormat(base.getTensorType()).isPlain()) &&
         getFormat(base.getTensorType()) != spec && !choosesExperts(use))
       chosen.insert(base);
   });
+  for (Operation *base : unsuited)
+    chosen.erase(base);
   auto retype = [&](RankedTensorType type) {
     return getStoredType(module.getContext(), type.getShape(), spec);
   };

@@ -27,8 +27,9 @@ namespace {
 /// One cache value: a KvCache for each layer.
 using Cache = std::vector<KvCache>;
 
-/// What an SSA value holds: exactly one of the three. Its shape is in its type, except for the
-/// number of tokens. Weights share storage with every value that uses them.
+/// What an SSA value holds: one of the three, and a column split its order of columns besides. Its
+/// shape is in its type, except for the number of tokens. Weights share storage with every value
+/// that uses them.
 struct RuntimeValue {
   std::shared_ptr<const std::vector<float>> storage;
   Floats floats;
@@ -142,9 +143,12 @@ Expected<RuntimeValue> Interpreter::State::weight(WeightOp op) {
     value.floats =
         whole->floats.subspan(*op.getRowBegin() * rowSize, op.getTensorType().getNumElements());
   } else {
-    Expected<std::vector<float>> data = decodeWeight(op);
+    std::vector<int32_t> columns;
+    Expected<std::vector<float>> data = decodeWeight(op, &columns);
     if (!data)
       return data.takeError();
+    if (!columns.empty())
+      value.ints = std::make_shared<const std::vector<int32_t>>(std::move(columns));
     value.storage = std::make_shared<const std::vector<float>>(std::move(*data));
     value.floats = *value.storage;
   }
@@ -281,7 +285,11 @@ Error Interpreter::State::run(Operation *operation) {
       .Case([&](LinearOp op) {
         Matrix x = matrix(floats(op.getX()), lastDimension(op.getX()));
         Matrix w = matrix(floats(op.getWeight()), lastDimension(op.getWeight()));
-        std::vector<float> out(x.rows * w.rows);
+        std::vector<float> out(x.rows * w.rows), permutedX, permutedW;
+        if (auto columns = values.find(op.getWeight())->second.ints) {
+          x = matrix(permutedX = takeColumns(x, *columns), x.cols);
+          w = matrix(permutedW = takeColumns(w, *columns), w.cols);
+        }
         linear(x, w, optional(op.getBias()), activations(op), out);
         return finish(op.getResult(), std::move(out));
       })

@@ -61,6 +61,16 @@ void quern::reference::linearMagnitude(Matrix x, Matrix weight, std::span<const 
   }
 }
 
+std::vector<float> quern::reference::takeColumns(Matrix x, std::span<const int32_t> columns) {
+  assert(int64_t(columns.size()) == x.cols);
+  std::vector<float> out;
+  out.reserve(x.rows * x.cols);
+  for (int64_t r = 0; r < x.rows; ++r)
+    for (int32_t column : columns)
+      out.push_back(x.row(r)[column]);
+  return out;
+}
+
 void quern::reference::takeRows(Matrix table, std::span<const int32_t> ids, std::span<float> out) {
   assert(int64_t(out.size()) == int64_t(ids.size()) * table.cols);
   for (size_t i = 0; i < ids.size(); ++i) {

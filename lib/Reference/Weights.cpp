@@ -154,7 +154,8 @@ static Error decodeGguf(WeightOp weight, const format::Spec &spec, const Stack &
 }
 
 /// The values of a weight that is another one encoded anew: what its codes decode to.
-static Expected<std::vector<float>> decodeEncoded(WeightOp weight, FlatSymbolRefAttr from) {
+static Expected<std::vector<float>> decodeEncoded(WeightOp weight, FlatSymbolRefAttr from,
+                                                  std::vector<int32_t> *columns) {
   auto stored = SymbolTable::lookupNearestSymbolFrom<WeightOp>(weight, from);
   if (!stored || stored.getTensorType().getShape() != weight.getTensorType().getShape())
     return weightError(weight, "is encoded from @" + from.getValue() +
@@ -173,16 +174,19 @@ static Expected<std::vector<float>> decodeEncoded(WeightOp weight, FlatSymbolRef
       return error;
     if (Error error = format::decode(spec, components, matrix))
       return error;
+    if (columns && spec.kind == format::Spec::Kind::Split)
+      *columns = std::move(components.permutation);
   }
   return values;
 }
 
-Expected<std::vector<float>> quern::reference::decodeWeight(WeightOp weight) {
+Expected<std::vector<float>> quern::reference::decodeWeight(WeightOp weight,
+                                                            std::vector<int32_t> *columns) {
   if (weight.isView())
     return weightError(weight, "a view has no data of its own");
   // Left by the pipeline where a float weight is to be packed in another format.
   if (auto from = weight->getAttrOfType<FlatSymbolRefAttr>("quern.encoded_from"))
-    return decodeEncoded(weight, from);
+    return decodeEncoded(weight, from, columns);
   if (!weight.getComponents() || !weight.getLayout())
     return weightError(weight, "has no data yet");
   RankedTensorType type = weight.getTensorType();

@@ -13,7 +13,9 @@ namespace quern {
 
 /// Gives every float matrix that a product or an embedding reads the format `spec`, but for those
 /// that choose experts; its stored form stays as `NAME.stored`. Products with them then take
-/// `activations`. Coded weights are left alone unless `codedToo`.
+/// `activations`. Coded weights are left alone unless `codedToo`. A learned table or a column split
+/// goes to whole matrices that are not views of each other, a split only where nothing but products
+/// reads them: not to embeddings and experts.
 llvm::Error encodeWeights(mlir::ModuleOp module, const format::Spec &spec,
                           ActivationFormat activations, bool codedToo = false);
 

@@ -39,6 +39,9 @@ void linear(Matrix x, Matrix weight, std::span<const float> bias, ActivationForm
 void linearMagnitude(Matrix x, Matrix weight, std::span<const float> bias,
                      ActivationFormat activations, std::span<double> out);
 
+/// out[r, j] = x[r, columns[j]].
+std::vector<float> takeColumns(Matrix x, std::span<const int32_t> columns);
+
 /// out[i] = table[ids[i]]: embedding, and rows of any matrix. Ids are in range.
 void takeRows(Matrix table, std::span<const int32_t> ids, std::span<float> out);
 

@@ -12,8 +12,11 @@
 namespace quern::reference {
 
 /// All values of a weight that is not a view, row-major. Errors name the weight, and the file where
-/// it is at fault. Not for packed panels, which only kernels read.
-llvm::Expected<std::vector<float>> decodeWeight(WeightOp weight);
+/// it is at fault. Not for packed panels, which only kernels read. `columns` receives the order in
+/// which a column split of a matrix has its columns, in which activations are rounded in groups;
+/// it is left alone for other formats.
+llvm::Expected<std::vector<float>> decodeWeight(WeightOp weight,
+                                                std::vector<int32_t> *columns = nullptr);
 
 } // namespace quern::reference
 

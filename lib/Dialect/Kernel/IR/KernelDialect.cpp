@@ -184,6 +184,13 @@ LogicalResult TileTakeRowsOp::verify() {
                        << getOut().getType();
 }
 
+LogicalResult TileTakeColumnsOp::verify() {
+  if (elements(getIndices()) != columns(getX()))
+    return emitOpError() << "expects an index for each of " << columns(getX()) << " columns, found "
+                         << getIndices().getType();
+  return sameShape(*this, "x", getX(), "out", getOut());
+}
+
 LogicalResult TileRouteOp::verify() {
   if (failed(sameShape(*this, "experts", getExperts(), "weights", getWeights())))
     return failure();

@@ -127,7 +127,16 @@ llvm::Expected<CodedMatrix> test::makeMatrix(const format::Spec &spec, int64_t n
     return layout.takeError();
   Random random(seed);
   CodedMatrix m = {*layout, {}, std::vector<float>(n * k), Buffer(layout->bytes())};
-  format::allocate(spec, 0, n, k, m.components);
+  bool isSplit = spec.kind == format::Spec::Kind::Split;
+  std::vector<int64_t> sets;
+  if (isSplit) {
+    auto chosen = format::splitColumns(spec, k);
+    if (!chosen)
+      return chosen.takeError();
+    sets = std::move(*chosen);
+  }
+  format::allocate(spec, 0, n, k, m.components, sets);
+  std::shuffle(m.components.permutation.begin(), m.components.permutation.end(), random);
   auto fillBase = [&](const format::Spec &base, format::Components &c) {
     fillCodes(base, c.codes, fill, random);
     fillLevels(base.scale, c.scale, fill, true, random);
@@ -142,10 +151,17 @@ llvm::Expected<CodedMatrix> test::makeMatrix(const format::Spec &spec, int64_t n
   };
   if (spec.kind == format::Spec::Kind::Base)
     fillBase(spec, m.components);
-  for (auto [term, c] : llvm::zip(spec.terms, m.components.terms))
-    fillBase(term, c);
+  for (auto [term, c] : llvm::zip(spec.terms, m.components.terms)) {
+    if (term.kind == format::Spec::Kind::Base)
+      fillBase(term, c);
+    for (auto [part, partData] : llvm::zip(term.terms, c.terms)) // a sum within a split
+      fillBase(part, partData);
+  }
   if (llvm::Error error = format::decode(spec, m.components, m.values))
     return error;
+  // Kernels find x in the order of a split's columns.
+  if (isSplit)
+    m.values = reference::takeColumns({m.values, n, k}, m.components.permutation);
   llvm::MutableArrayRef<uint8_t> tables(m.packed.get() + layout->tableStart, layout->tableBytes);
   if (llvm::Error error = layout->packTables(m.components, tables))
     return error;

@@ -174,6 +174,20 @@ def Kernel_TileTakeRowsOp : Kernel_TileOp<"take_rows"> {
   let hasVerifier = 1;
 }
 
+def Kernel_TileTakeColumnsOp : Kernel_TileOp<"take_columns"> {
+  let summary = "out[r, j] = x[r, indices[j]]";
+  let description = [{
+    Puts a product's operand into the order that its weight, a column split, has its columns in.
+  }];
+  let arguments = (ins Kernel_F32Buffer:$x, Kernel_I32Buffer:$indices, Kernel_F32Buffer:$out,
+                       Index:$begin, Index:$end);
+  let assemblyFormat = [{
+    $x `[` $indices `]` `to` $out `rows` $begin `,` $end attr-dict
+    `:` type($x) `,` type($indices) `,` type($out)
+  }];
+  let hasVerifier = 1;
+}
+
 def Kernel_TileRouteOp : Kernel_TileOp<"route"> {
   let summary = "softmax over experts, the best few, and their weights";
   let description = [{
