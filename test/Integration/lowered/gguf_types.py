@@ -1,6 +1,6 @@
 """Writes a llama with random weights in which every matrix has another of GGUF's types.
 
-usage: gguf_types.py OUT.gguf
+usage: gguf_types.py OUT.gguf [--square]      --square: one layer of F32 matrices of one shape, which compile quickly
 
 What gguf can quantize is quantized; the other types are random bytes under a chosen scale, which uses all their codes.
 """
@@ -15,7 +15,7 @@ from hf_to_gguf import add_metadata, add_tokenizer
 
 CONFIG = dict(model_type="llama", hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
               max_position_embeddings=64, rms_norm_eps=1e-5, vocab_size=272, bos_token_id=270, eos_token_id=271)
-HEAD = 64
+SQUARE = dict(CONFIG, hidden_size=96, intermediate_size=96, num_hidden_layers=1, num_attention_heads=3, num_key_value_heads=3)
 # Q8_1 and Q8_K hold activations only; wider integers than these do not occur as weights.
 TYPES = [t for t in T if t.name not in ("Q8_1", "Q8_K", "I32", "I64")]
 # Where a block keeps its f16 scales (and offsets).
@@ -60,16 +60,18 @@ def matrix(rng, kind, rows, cols):
     return with_scales(blocks, kind, wanted / spread).reshape(rows, -1)
 
 
-def main(out):
+def main(out, square=None):
     rng = np.random.default_rng(7)
-    c, left = CONFIG, TYPES[::-1]
-    width, hidden, kv = c["hidden_size"], c["intermediate_size"], c["num_key_value_heads"] * HEAD
+    c, left = (SQUARE, []) if square else (CONFIG, TYPES[::-1])
+    width, hidden = c["hidden_size"], c["intermediate_size"]
+    head = width // c["num_attention_heads"]
+    kv = c["num_key_value_heads"] * head
     w = gguf.GGUFWriter(out, "llama")
-    add_metadata(w, c, dict(rope_theta=500.0), HEAD)
+    add_metadata(w, c, dict(rope_theta=500.0), head)
     add_tokenizer(w, os.path.join(HERE, "..", "architectures", "llama"), c)
 
     def add(name, rows, cols):
-        kind = left.pop(0) if left else T.Q4_0
+        kind = T.F32 if square else left.pop(0)
         w.add_tensor(name, matrix(rng, kind, rows, cols), raw_dtype=kind)
 
     add("token_embd.weight", c["vocab_size"], width)
