@@ -32,9 +32,7 @@ struct TargetInfo {
   bool amxInt8 = false;
   bool amxBf16 = false;
   bool armI8mm = false;
-  bool emulateAmx = false; ///< expand AMX to scalar loops (tests on hosts without it)
   /// Tuning, measured per microarchitecture: see docs/Performance.md.
-  unsigned panelsAtOnce = 1;
   unsigned prefetchBytes = 0;
 
   bool isX86() const;
