@@ -17,7 +17,7 @@ static constexpr int64_t tokensPerSuperblock = 64;
 
 Activation conversion::fastActivation(const target::TargetInfo &target,
                                       const format::PackedLayout &weight) {
-  return format::hasIntegerProducts(weight) ? Activation::Q8 : Activation::BF16;
+  return format::prefersInt8Activations(weight) ? Activation::Q8 : Activation::BF16;
 }
 
 ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
@@ -30,7 +30,7 @@ ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
     return l;
   }
   if (kind == Activation::BF16) {
-    l.bytes = (l.paddedK * 2 + 63) / 64 * 64;
+    l.bytes = l.paddedK * 4;
     // Tiles read the same columns of 16 tokens: rows 4096 bytes apart would share few cache sets.
     if (l.bytes % 1024 == 0)
       l.bytes += 64;

@@ -1,7 +1,8 @@
 //===- LinearFloat.cpp - Linear by decoding weights to f32 ----------------===//
 //
 // Decodes 16 rows of a column exactly as the format defines, then one fused multiply-add a
-// column. Activations that are not f32 are widened a step at a time, into scratch.
+// column. Activations that are not f32 are widened a step at a time, into scratch; bf16 ones
+// are kept as f32 on targets without tiles for them.
 //
 // bf16 activations on a target with bf16 tiles: weights are rounded to bf16 too, and kept in
 // scratch in pairs of columns, for tiles and for the tokens that do not fill one.
@@ -22,7 +23,8 @@ public:
                 const ActivationSource &x)
       : Strategy(v, layout, weights, x),
         rounded(v.target.amxBf16 && x.layout.kind == Activation::BF16),
-        useTiles(rounded && TileCode::canLoad(x.buffer)), tiles(v, 2 * tileColumns) {}
+        useTiles(rounded && TileCode::canLoad(x.buffer)),
+        bytesIndexed(x.layout.kind == Activation::BF16 && !rounded), tiles(v, 2 * tileColumns) {}
 
   int64_t stepsPerBlock() const override {
     return std::max<int64_t>(1, (useTiles ? 512 : 128) / layout.step);
@@ -40,7 +42,7 @@ public:
     int64_t weightsUnpacked = stepsPerBlock() * layout.step * 16;
     unpacked = rounded ? v.scratch(weightsUnpacked, v.b.getBF16Type())
                        : v.scratch(weightsUnpacked, v.b.getF32Type());
-    if (x.layout.kind != Activation::F32)
+    if (x.layout.kind != Activation::F32 && !bytesIndexed)
       widened = v.scratch(widenedTokens() * layout.step, v.b.getF32Type());
   }
 
@@ -82,7 +84,7 @@ public:
           w.push_back(rounded ? halfOfPair(base, i, part)
                               : v.load(unpacked, base, part * v.width, v.floats()));
         for (auto [t, row] : llvm::enumerate(rows)) {
-          Value xk = v.broadcastFloat(v.loadScalar(source(), v.add(row, k), i, v.b.getF32Type()));
+          Value xk = broadcastColumn(v.add(row, v.mul(k, unit())), i);
           for (int64_t part = 0; part < v.parts; ++part) {
             Value &into = next[t * v.parts + part];
             into = v.fma(w[part], xk, into);
@@ -157,8 +159,10 @@ private:
   }
 
   Value source() const { return widened ? widened : x.buffer; }
+  /// Elements of source() that a value takes: x's buffer is one of bytes unless x is f32.
+  int64_t unit() const { return bytesIndexed ? 4 : 1; }
   Value broadcastColumn(Value row, int64_t column) {
-    return v.broadcastFloat(v.loadScalar(source(), row, column, v.b.getF32Type()));
+    return v.broadcastFloat(v.loadScalar(source(), row, column * unit(), v.b.getF32Type()));
   }
 
   /// Calls `use` for each column of the step with its values.
@@ -183,7 +187,7 @@ private:
     SmallVector<Value> rows;
     for (auto [t, token] : llvm::enumerate(tokens)) {
       if (!widened) {
-        rows.push_back(v.add(token, column));
+        rows.push_back(v.add(token, v.mul(column, unit())));
         continue;
       }
       Value row = v.index(t * layout.step);
@@ -216,6 +220,7 @@ private:
 
   const bool rounded; ///< weights to bf16
   const bool useTiles;
+  const bool bytesIndexed; ///< x is read in place, as f32 in a buffer of bytes
   TileCode tiles;
   Value unpacked, widened;
 };

@@ -112,7 +112,10 @@ private:
   }
 
   void roundToBF16(Value values, Value k) {
-    Value bits = v.shiftRight(v.as(v.roundToBF16(values), i32x32), 16);
+    Value rounded = v.roundToBF16(values);
+    if (!v.target.amxBf16)
+      return v.store(rounded, dest, v.add(start, v.mul(k, 4)), 0);
+    Value bits = v.shiftRight(v.as(rounded, i32x32), 16);
     Value narrow = arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI16Type()), bits);
     v.store(narrow, dest, v.add(start, v.mul(k, 2)), 0);
   }

@@ -92,3 +92,17 @@ bool quern::format::hasIntegerProducts(const PackedLayout &layout) {
          llvm::all_of(layout.levels,
                       [](const PackedLevel &level) { return level.groupColumns % 8 == 0; });
 }
+
+/// Bits spent on a weight's code, all terms of a sum together.
+static unsigned codeBits(const PackedLayout &layout) {
+  unsigned bits = 0;
+  for (const PackedLayout &term : layout.terms)
+    bits += codeBits(term);
+  if (layout.terms.empty() && layout.storage == CodeStorage::Planes)
+    bits = layout.spec.code.bitsPerIndex();
+  return bits;
+}
+
+bool quern::format::prefersInt8Activations(const PackedLayout &layout) {
+  return hasIntegerProducts(layout) && codeBits(layout) < 8;
+}

@@ -114,7 +114,7 @@ ActivationKind Interpreter::State::activations(WeightedOpInterface op) const {
       llvm::consumeError(layout.takeError());
       return ActivationKind::Q8;
     }
-    return format::hasIntegerProducts(*layout) ? ActivationKind::Q8 : ActivationKind::BF16;
+    return format::prefersInt8Activations(*layout) ? ActivationKind::Q8 : ActivationKind::BF16;
   }
   case quern::ActivationFormat::F32:
     return ActivationKind::F32;

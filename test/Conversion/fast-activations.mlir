@@ -3,13 +3,13 @@
 // RUN: quern-opt %s --quern-to-kernels=target=aarch64 | FileCheck %s
 // RUN: not quern-opt %s --quern-to-kernels=target=vax 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 
-// `fast` is q8 where codes are integers (or stand for some: mxfp4), bf16 elsewhere; what is asked
+// `fast` is q8 where codes are integers (or stand for some: mxfp4) of fewer than 8 bits, bf16 elsewhere; what is asked
 // for by name stays. On every target alike.
 // CHECK-LABEL: quern_kernel.schedule @step_one
 // CHECK: launch @linear_q8_32x32(
 // CHECK: launch @linear_bf16_32x32(
 // CHECK: launch @linear_int8_32x32(
-// CHECK: launch @linear_q8_96x32(
+// CHECK: launch @linear_bf16_96x32(
 // UNKNOWN: unknown target 'vax'
 quern.file @f path "f.gguf" size 1000000
 quern.weight @embd : tensor<96x32xf32, #quern.q8_0> layout<gguf> from [data @f at 0 size 3264]

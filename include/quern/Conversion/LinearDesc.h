@@ -19,15 +19,16 @@ enum class Activation : uint8_t {
   Int8, ///< int8 with one f32 scale per token
 };
 
-/// What `fast` activations are for a weight on a target: q8 where codes are integers, because then
-/// a token alone, which most of a conversation is, needs no decoding of weights (VNNI or sdot on
-/// the codes themselves, at the speed of memory); else bf16, which takes no longer to widen than q8
-/// does and which matrix units multiply. The same for all targets known today, so a
+/// What `fast` activations are for a weight on a target: q8 where codes are integers of fewer than
+/// 8 bits, because then a token alone, which most of a conversation is, needs no decoding of weights
+/// (VNNI or sdot on the codes themselves, at the speed of memory); else bf16, which matrix units
+/// multiply and which other targets keep widened (format::prefersInt8Activations). The same for all targets known today, so a
 /// program that carries several computes the same on each (docs/Rationale.md).
 Activation fastActivation(const target::TargetInfo &target, const format::PackedLayout &weight);
 
 /// One token's activations as kernels read them. F32 has no buffer of its own: kernels read
-/// the rows themselves. The others are written by emitQuantizeActivations.
+/// the rows themselves. The others are written by emitQuantizeActivations. BF16 has room for f32:
+/// targets without bf16 tiles keep the rounded values as such, and read them as they are.
 struct ActivationLayout {
   Activation kind;
   int64_t k;

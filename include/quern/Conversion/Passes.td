@@ -17,7 +17,7 @@ def QuernToKernelsPass : Pass<"quern-to-kernels", "::mlir::ModuleOp"> {
     products that read them. With one token, each thread repeats norms and
     quantizations into a buffer of its own, and keeps to its kv heads: fewer barriers.
     The activation format `fast` is decided here, for each weight: `q8` where its codes are
-    integers, else `bf16` (conversion::fastActivation).
+    integers of fewer than 8 bits, else `bf16` (conversion::fastActivation).
 
     ```mlir
     %1 = quern.rms_norm %0, %gain eps = 1.0e-5 : tensor<?x576xf32>, tensor<576xf32>

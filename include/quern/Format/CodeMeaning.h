@@ -33,6 +33,11 @@ struct CodeMeaning {
 /// integers, and groups are multiples of 8 columns (for which sums of activations are kept).
 bool hasIntegerProducts(const PackedLayout &layout);
 
+/// Whether `fast` activations are int8 in groups (q8) for this weight, or else bf16: q8 wherever
+/// there are integer products, but for codes of 8 bits, whose own error q8's would more than
+/// double (docs/Rationale.md).
+bool prefersInt8Activations(const PackedLayout &layout);
+
 } // namespace quern::format
 
 #endif // QUERN_FORMAT_CODEMEANING_H

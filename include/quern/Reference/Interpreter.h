@@ -17,7 +17,7 @@ namespace quern::reference {
 struct InterpreterOptions {
   int64_t sequences = 1; ///< slots of the KV cache
   /// What `fast` activations mean; without it what all CPU targets take: q8 where weights have
-  /// integer products (format::hasIntegerProducts), else bf16.
+  /// integer products (format::prefersInt8Activations), else bf16.
   std::optional<ActivationFormat> fast;
   /// Overrides every product's activation format.
   std::optional<ActivationFormat> activations;

@@ -100,8 +100,8 @@ def Quern_ActivationAttr : EnumAttr<Quern_Dialect, Quern_ActivationFormat, "acti
   let description = [{
     `f32` and `bf16`: rounded to that type. `q8`: int8 in groups of 32 along K, each
     with an f32 scale of absmax/127. `int8`: int8 with one such scale per token.
-    `fast`: `q8` or `bf16`, whichever the target does faster: `q8` where the weight's
-    codes are integers, else `bf16`. This is the only choice by which code generation
+    `fast`: `q8` or `bf16`, whichever serves the weight better: `q8` where its codes are
+    integers of fewer than 8 bits, else `bf16`. This is the only choice by which code generation
     may change results beyond rounding.
   }];
   let assemblyFormat = "`<` $value `>`";
