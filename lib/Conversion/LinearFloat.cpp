@@ -32,6 +32,8 @@ public:
   SmallVector<int64_t> tokenBlocks() const override {
     if (useTiles)
       return {TileCode::sumTiles * TileCode::tokens, TileCode::tokens, widenedTokens(), 1};
+    if (v.width == 8 && !widened)
+      return {6, 4, 1};
     return {widenedTokens(), 1};
   }
   int64_t tokensForTiles() const override { return useTiles ? TileCode::tokens : 0; }

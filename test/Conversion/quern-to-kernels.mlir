@@ -25,7 +25,7 @@ quern.weight @wo : tensor<32x32xf32, #quern.q4_0> layout<gguf> from [data @f at 
 // CHECK: launch @attention_4x2x8({{.*}}) over heads
 // The product adds itself to the residual: there is no add.
 // CHECK-NOT: launch @add
-// CHECK: launch @linear_q8_96x32(
+// CHECK: launch @linear_bf16_96x32(
 // CHECK: }
 // CHECK-LABEL: quern_kernel.schedule @step max_tokens 32
 // CHECK: launch @rms_norm_32{{.*}}({{.*}}) over rows %{{.*}} tokens %{{[^ ]*}} : memref<32x32xf32>
@@ -53,7 +53,7 @@ quern.weight @wo : tensor<32x32xf32, #quern.q4_0> layout<gguf> from [data @f at 
 // BARRIERS: barrier
 // BARRIERS: launch @take_rows
 // BARRIERS-NOT: barrier
-// BARRIERS: launch @linear_q8_96x32
+// BARRIERS: launch @linear_bf16_96x32
 func.func @forward(%tokens: tensor<?xi32>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>,
                    %outputs: tensor<?xi32>, %cache: !quern.kv_cache<1x2x8xf32, context = 64>)
     -> (tensor<?x96xf32>, !quern.kv_cache<1x2x8xf32, context = 64>) {
