@@ -148,7 +148,11 @@ private:
     for (int64_t size : strategy.tokenBlocks()) {
       if (size > desc.maxTokens)
         continue;
-      Value end = size == 1 ? count : v.mul(v.div(count, size), size);
+      Value end = count;
+      if (size > 1) {
+        Value left = arith::SubIOp::create(v.b, v.loc, count, done);
+        end = v.add(done, v.mul(v.div(left, size), size));
+      }
       v.loop(done, end, size, [&](Value t) {
         strategy.multiply(steps, {size, x.tokenStart(v, v.add(first, t)), sums, v.mul(t, 16)});
       });
