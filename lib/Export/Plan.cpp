@@ -148,16 +148,22 @@ Error checkShapes(const ModelFile &model, const Plan &plan) {
 
 Expected<Plan> planGGUF(const ModelFile &model, const ConvertOptions &options) {
   Plan plan;
+  auto addFileType = [&] {
+    if (options.fileType)
+      plan.keys.push_back({"general.file_type", MetadataType::UInt32, MetadataType::String,
+                           llvm::json::Value(int64_t(*options.fileType))});
+  };
   if (model.container == Container::GGUF) {
     for (const MetadataKey &key : model.metadataKeys) {
       if (StringRef(key.key).starts_with("split.") || key.key == "general.alignment")
         continue; // one file, with the default alignment
       // The file's overall type is a summary that no longer holds.
       if (key.key == "general.file_type" &&
-          (!options.format.empty() || !options.dequantize.empty()))
+          (options.fileType || !options.format.empty() || !options.dequantize.empty()))
         continue;
       plan.keys.push_back({key.key, key.type, key.element, *model.metadata.get(key.key)});
     }
+    addFileType();
     if (Error e = copyTensors(model, Container::GGUF, options, plan))
       return std::move(e);
     return plan;
@@ -167,6 +173,7 @@ Expected<Plan> planGGUF(const ModelFile &model, const ConvertOptions &options) {
     return config.takeError();
   if (Error e = addGGUFMetadata(model, *config, plan))
     return std::move(e);
+  addFileType();
   if (Error e = addGGUFTokenizer(model, plan))
     return std::move(e);
   auto addTensor = [&](const TensorInfo &source) -> Error {

@@ -13,11 +13,12 @@
 namespace quern::tool {
 
 static const char usage[] =
-    "usage: quern calibrate MODEL --text FILE -o STATISTICS [options]\n"
+    "usage: quern calibrate MODEL [--text FILE] -o STATISTICS [options]\n"
     "       quern calibrate --merge STATISTICS... -o STATISTICS\n\n"
     "Runs a text through the model in f32 and writes what enters each product: sums of x x^T,\n"
     "largest magnitudes, moments. `quern inspect` reads the file, `quern quantize` uses it.\n\n"
-    "  --text FILE     UTF-8; every window of it is a sequence of its own\n"
+    "  --text FILE     UTF-8; every window of it is a sequence of its own (default: built-in "
+    "prose)\n"
     "  --tokens N      at most, spread over the text (default: all of it)\n"
     "  --window N      tokens of a window (default: 512, or half the model's context)\n"
     "  --merge         add up files of the same model instead\n"
@@ -53,7 +54,8 @@ int calibrate(int argc, char **argv) {
   if (merge ? rest->size() < 2 : rest->size() != 1)
     return wrong(merge ? "expected two files of statistics or more" : "expected one model");
   if (!merge && options.text.empty())
-    return wrong("no text given (--text)");
+    llvm::errs() << "quern: note: no --text given: the built-in text is used, English prose in the "
+                    "public domain\n";
   if (llvm::Error e = checkWritable(output, force))
     return fail(std::move(e));
 

@@ -19,7 +19,8 @@ static const char usage[] =
     "  --size N              bytes of the file, at most: 80MB (1e6), 80MiB (2^20)\n"
     "  --bits B              stored bits per weight over all matrices, at most\n"
     "  --format F            one GGUF type for all (Q4_K, ...)\n"
-    "  --text FILE           calibration text, UTF-8\n"
+    "  --text FILE           calibration text, UTF-8 (default: built-in prose in the public "
+    "domain)\n"
     "  --statistics FILE     of `quern calibrate`, in place of a new run\n"
     "  --formats F,F,...     types to choose from (default: Q2_K, Q3_K, IQ4_XS, Q4_K, Q5_K, Q6_K,\n"
     "                        Q8_0, and those of small blocks where rows ask for them)\n"
@@ -28,9 +29,10 @@ static const char usage[] =
     "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
     "  --solver S            descent (default), feedback, search, nearest\n"
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
-    "  --provider P          expected loss: measured (default; needs --text) or hessian\n"
+    "  --provider P          expected loss: measured (default) or hessian\n"
     "  --engine E            knapsack (default, exact), greedy, uniform\n"
     "  --measure-tokens N    of the text, for measuring (default: 8192)\n"
+    "  --work DIR            keep candidates and measurements there, and use what is there\n"
     "  --allow-requantize    the loss is then relative to a lossy source\n"
     "  --dry-run             print the table, write nothing\n"
     "  --force               overwrite OUT\n"
@@ -44,6 +46,7 @@ int quantizeModel(int argc, char **argv) {
   arguments.option("-o", options.output);
   arguments.option("--text", options.text);
   arguments.option("--statistics", options.statistics);
+  arguments.option("--work", options.work);
   arguments.option("--format", options.format);
   arguments.option("--engine", options.engine);
   arguments.number("--threads", options.threads);

@@ -10,6 +10,7 @@
 
 #include "quern/Import/ModelFile.h"
 #include <functional>
+#include <optional>
 
 namespace quern::exporter {
 
@@ -18,6 +19,8 @@ struct ConvertOptions {
   std::string dequantize;
   /// Encode the weight matrices to this type of the output's container (`Q8_0`, `BF16`, ...).
   std::string format;
+  /// general.file_type of a GGUF file, ggml's number of a mix, in place of what the source says.
+  std::optional<uint32_t> fileType;
   bool force = false; ///< overwrite what exists
   /// Called before each tensor is written; returning false cancels the conversion.
   std::function<bool(size_t done, size_t total, llvm::StringRef tensor)> progress;

@@ -26,9 +26,12 @@ struct QuantizeOptions {
   std::string model, output;
   std::string statistics; ///< a file of `quern calibrate`; empty: calibrates with `text`
   std::string text;       ///< for calibration and measuring; calibration text alone, never others
-  uint64_t size = 0;      ///< bytes of the output, at most; or
-  double bits = 0;        ///< stored bits per weight over all tensors, at most; or
-  std::string format;     ///< this format for all tensors
+  /// Folder of candidates and measurements, kept: another run finds there what it needs. Empty: a
+  /// temporary one.
+  std::string work;
+  uint64_t size = 0;                ///< bytes of the output, at most; or
+  double bits = 0;                  ///< stored bits per weight over all tensors, at most; or
+  std::string format;               ///< this format for all tensors
   std::vector<std::string> formats; ///< to choose from; empty: GGUF's scalar types of 2 to 8 bits
   std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
   std::vector<std::string> transforms; ///< first, in order; see Quantize/Transform.h

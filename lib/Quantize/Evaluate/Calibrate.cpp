@@ -17,11 +17,16 @@ using llvm::StringRef;
 
 Expected<Windows> quern::quantize::readWindows(Program &program, StringRef path, int64_t window,
                                                uint64_t limit) {
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+  std::unique_ptr<llvm::MemoryBuffer> buffer;
+  StringRef text = builtinText();
+  if (!path.empty()) {
+    auto read = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                             /*RequiresNullTerminator=*/false);
-  if (!buffer)
-    return createStringError("cannot read '" + path + "': " + buffer.getError().message());
-  StringRef text = (*buffer)->getBuffer();
+    if (!read)
+      return createStringError("cannot read '" + path + "': " + read.getError().message());
+    buffer = std::move(*read);
+    text = buffer->getBuffer();
+  }
   auto *begin = reinterpret_cast<const llvm::UTF8 *>(text.data());
   if (!llvm::isLegalUTF8String(&begin, begin + text.size()))
     return createStringError("'" + path + "' is not valid UTF-8 at byte " +
@@ -84,7 +89,8 @@ Expected<Statistics> quern::quantize::calibrate(const CalibrateOptions &options)
     return inputs.takeError();
   Statistics out;
   out.model = (*program)->metadata().getString("name").value_or("").str();
-  out.text = llvm::sys::path::filename(options.text).str();
+  out.text =
+      options.text.empty() ? "the built-in text" : llvm::sys::path::filename(options.text).str();
   out.inputs = std::move(*inputs);
   (*program)->setObserver(
       [](void *user, int32_t index, const float *rows, int32_t count, int32_t columns,

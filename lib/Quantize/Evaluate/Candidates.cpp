@@ -126,11 +126,6 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
   return out;
 }
 
-Candidates::~Candidates() {
-  if (!folder.empty())
-    llvm::sys::fs::remove_directories(folder);
-}
-
 Expected<std::vector<float>> quern::quantize::readValues(const import::ModelFile &model,
                                                          const import::TensorInfo &info) {
   Expected<import::TensorBytes> mapped = import::mapTensor(model, info);
@@ -154,86 +149,101 @@ Expected<std::vector<float>> quern::quantize::readValues(const import::ModelFile
   return values;
 }
 
-Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &options) {
-  llvm::SmallString<128> path;
-  if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("quern-candidates", path))
-    return createStringError("cannot create a temporary folder: " + ec.message());
-  folder = path.str().str();
+Error Candidates::makeHessian(const Tensor &tensor, const InputStatistics *input,
+                              const QuantizeOptions &options) {
+  if (hessian && input && input == hessianInput)
+    return Error::success();
+  hessianInput = input;
+  if (!input) {
+    hessian = Hessian::identity(tensor.columns);
+    return Error::success();
+  }
+  std::vector<double> mean = input->hessian;
+  for (double &v : mean)
+    v /= double(input->rows);
+  Expected<Hessian> made = Hessian::create(mean, tensor.columns, options.damping);
+  if (!made)
+    return createStringError("tensor '" + tensor.name + "': " + llvm::toString(made.takeError()));
+  hessian = std::move(*made);
+  if (hessian->damping != options.damping && options.note)
+    options.note("the Hessian of '" + tensor.name + "' needed a damping of " +
+                 std::to_string(hessian->damping));
+  return Error::success();
+}
+
+Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
+                              const QuantizeOptions &options) {
+  Expected<std::vector<float>> values = readValues(*model, model->tensors[tensor.index]);
+  if (!values)
+    return values.takeError();
+  // All that a candidate depends on; the name leads readers of the folder.
+  Key common("candidate 1");
+  common.addAll(llvm::ArrayRef(*values)).add(double(tensor.columns)).add(options.damping);
+  common.add(methodName(options.method)).add(double(SolveOptions().sweeps));
+  if (input)
+    common.add(double(input->rows)).addAll(llvm::ArrayRef(input->hessian));
+  for (Candidate &candidate : tensor.candidates) {
+    candidate.key = tensor.name + "." + candidate.type->name.str() + "." +
+                    Key(common).add(candidate.type->name).digits();
+    if (auto found = store->find(candidate.key, candidate.bytes, 3)) {
+      candidate.error = (*found)[0];
+      candidate.nearestError = (*found)[1];
+      tensor.damping = (*found)[2];
+      continue;
+    }
+    if (Error e = makeHessian(tensor, input, options))
+      return e;
+    tensor.damping = hessian->damping;
+    Expected<Solution> solution =
+        quantize::solve(candidate.type->spec, *values, tensor.rows, *hessian,
+                        {options.method, SolveOptions().sweeps, options.threads}, tensor.name);
+    if (!solution)
+      return solution.takeError();
+    std::vector<uint8_t> bytes(candidate.bytes);
+    if (Error e = candidate.type->pack(solution->components, bytes))
+      return createStringError("tensor '" + tensor.name + "': " + llvm::toString(std::move(e)));
+    candidate.error = solution->error;
+    candidate.nearestError = solution->nearestError;
+    if (Error e = store->put(candidate.key, bytes,
+                             {candidate.error, candidate.nearestError, tensor.damping}))
+      return e;
+  }
+  return Error::success();
+}
+
+Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &options,
+                        const Store &folder) {
+  store = &folder;
   // A step's share of the work goes with its values and their columns.
   double all = 0, done = 0;
   auto work = [](const Tensor &t) {
-    return double(t.rows) * double(t.columns) * double(t.columns);
+    return double(t.rows) * double(t.columns) * double(t.columns) * double(t.candidates.size());
   };
   for (const Tensor &tensor : tensors)
-    all += work(tensor) * double(tensor.candidates.size());
-  // Tensors that share an input share its factored Hessian.
-  const InputStatistics *last = nullptr;
-  std::optional<Hessian> hessian;
-  for (auto [t, tensor] : llvm::enumerate(tensors)) {
+    all += work(tensor);
+  for (Tensor &tensor : tensors) {
+    if (options.progress && !options.progress("solve", done / all))
+      return createStringError("cancelled");
     const InputStatistics *input = statistics.find(tensor.name);
     tensor.observed = input && input->rows > 0;
     if (input && input->columns != tensor.columns)
       return createStringError("the statistics are of another model: '" + tensor.name + "' has " +
                                llvm::Twine(tensor.columns) + " columns, they have " +
                                llvm::Twine(input->columns));
-    if (!tensor.observed) {
-      hessian = Hessian::identity(tensor.columns);
-      last = nullptr;
-    } else if (input != last) {
-      std::vector<double> mean = input->hessian;
-      for (double &v : mean)
-        v /= double(input->rows);
-      Expected<Hessian> made = Hessian::create(mean, tensor.columns, options.damping);
-      if (!made)
-        return createStringError("tensor '" + tensor.name +
-                                 "': " + llvm::toString(made.takeError()));
-      hessian = std::move(*made);
-      last = input;
-      if (hessian->damping != options.damping && options.note)
-        options.note("the Hessian of '" + tensor.name + "' needed a damping of " +
-                     std::to_string(hessian->damping));
-    }
-    tensor.damping = hessian->damping;
-    Expected<std::vector<float>> values = readValues(*model, model->tensors[tensor.index]);
-    if (!values)
-      return values.takeError();
-    for (Candidate &candidate : tensor.candidates) {
-      if (options.progress && !options.progress("solve", done / all))
-        return createStringError("cancelled");
-      Expected<Solution> solution =
-          quantize::solve(candidate.type->spec, *values, tensor.rows, *hessian,
-                          {options.method, SolveOptions().sweeps, options.threads}, tensor.name);
-      if (!solution)
-        return solution.takeError();
-      std::vector<uint8_t> bytes(candidate.bytes);
-      if (Error e = candidate.type->pack(solution->components, bytes))
-        return createStringError("tensor '" + tensor.name + "': " + llvm::toString(std::move(e)));
-      candidate.error = solution->error;
-      candidate.nearestError = solution->nearestError;
-      candidate.path = folder + "/" + std::to_string(t) + "." + candidate.type->name.str();
-      std::error_code ec;
-      llvm::raw_fd_ostream os(candidate.path, ec);
-      if (!ec) {
-        os.write(reinterpret_cast<const char *>(bytes.data()), bytes.size());
-        os.close();
-        ec = os.error();
-        os.clear_error();
-      }
-      if (ec)
-        return createStringError("cannot write '" + candidate.path + "': " + ec.message());
-      done += work(tensor);
-    }
+    if (Error e = solveTensor(tensor, tensor.observed ? input : nullptr, options))
+      return e;
+    done += work(tensor);
   }
+  hessian.reset();
   return Error::success();
 }
 
 Expected<std::vector<float>> Candidates::values(const Tensor &tensor,
                                                 const Candidate &candidate) const {
-  auto buffer = llvm::MemoryBuffer::getFile(candidate.path, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
+  std::string path = store->path(candidate.key);
+  auto buffer = llvm::MemoryBuffer::getFileSlice(path, candidate.bytes, 0);
   if (!buffer)
-    return createStringError("cannot read '" + candidate.path +
-                             "': " + buffer.getError().message());
+    return createStringError("cannot read '" + path + "': " + buffer.getError().message());
   std::vector<float> values(size_t(tensor.rows * tensor.columns));
   if (Error e = candidate.type->decode(llvm::arrayRefFromStringRef((*buffer)->getBuffer()),
                                        tensor.rows, tensor.columns, values))
@@ -252,7 +262,12 @@ import::ModelFile Candidates::choose(llvm::ArrayRef<uint32_t> choice) const {
     info.offset = 0;
     info.size = candidate.bytes;
     info.pieces.clear();
-    out.files.push_back({candidate.path, candidate.bytes});
+    // Before there is a file, its size alone matters.
+    std::string path = store ? store->path(candidate.key) : "";
+    uint64_t size = candidate.bytes;
+    if (store)
+      (void)llvm::sys::fs::file_size(path, size);
+    out.files.push_back({path, size});
   }
   return out;
 }

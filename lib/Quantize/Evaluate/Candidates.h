@@ -8,6 +8,7 @@
 #ifndef QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H
 #define QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H
 
+#include "Store.h"
 #include "quern/Format/FileType.h"
 #include "quern/Import/ModelFile.h"
 #include "quern/Quantize/Quantize.h"
@@ -17,7 +18,7 @@ namespace quern::quantize {
 
 struct Candidate {
   const format::FileType *type = nullptr;
-  std::string path;   ///< of its bytes, rows in the source's order
+  std::string key;    ///< in the store, whose payload are its bytes, rows in the source's order
   uint64_t bytes = 0; ///< stored
   double error = 0;   ///< tr(dW H dW^T)
   double nearestError = 0;
@@ -38,12 +39,10 @@ public:
   /// Finds the matrices to be quantized and the types each may have.
   static llvm::Expected<Candidates> plan(const import::ModelFile &model,
                                          const QuantizeOptions &options);
-  ~Candidates();
-  Candidates(Candidates &&other) noexcept
-      : tensors(std::move(other.tensors)), model(other.model),
-        folder(std::exchange(other.folder, "")) {}
 
-  llvm::Error solve(const Statistics &statistics, const QuantizeOptions &options);
+  /// Solves what `store` does not hold yet; it must live as long as the candidates are used.
+  llvm::Error solve(const Statistics &statistics, const QuantizeOptions &options,
+                    const Store &store);
   /// The values of a candidate.
   llvm::Expected<std::vector<float>> values(const Tensor &tensor, const Candidate &candidate) const;
   /// The model with tensor i as its candidate choice[i].
@@ -53,8 +52,15 @@ public:
 
 private:
   explicit Candidates(const import::ModelFile &model) : model(&model) {}
+  llvm::Error solveTensor(Tensor &tensor, const InputStatistics *input,
+                          const QuantizeOptions &options);
+  llvm::Error makeHessian(const Tensor &tensor, const InputStatistics *input,
+                          const QuantizeOptions &options);
   const import::ModelFile *model;
-  std::string folder; ///< temporary
+  const Store *store = nullptr;
+  // Tensors that share an input share its factored Hessian.
+  const InputStatistics *hessianInput = nullptr;
+  std::optional<Hessian> hessian;
 };
 
 /// All values of a tensor, decoded.

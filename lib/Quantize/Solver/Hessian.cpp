@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Solver.h"
+#include "llvm/ADT/STLExtras.h"
 #include <Eigen/Cholesky>
 #include <algorithm>
 #include <cmath>
@@ -20,8 +21,9 @@ static bool factor(Hessian &out, const Matrix &damped) {
   int64_t n = out.columns;
   out.order.resize(size_t(n));
   std::iota(out.order.begin(), out.order.end(), 0);
-  std::stable_sort(out.order.begin(), out.order.end(),
-                   [&](int32_t a, int32_t b) { return damped(a, a) > damped(b, b); });
+  llvm::sort(out.order, [&](int32_t a, int32_t b) {
+    return damped(a, a) != damped(b, b) ? damped(a, a) > damped(b, b) : a < b;
+  });
   // Reversed: the last column in the order comes first, and L becomes F mirrored.
   Matrix reversed(n, n);
   for (int64_t i = 0; i < n; ++i)

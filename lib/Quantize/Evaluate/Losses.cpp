@@ -1,0 +1,131 @@
+//===- Losses.cpp - What each format would cost, and the choice ------------===//
+//
+// One tensor at a time is replaced in the running float program; see Quantize.h.
+//
+//===----------------------------------------------------------------------===//
+#include "Quantization.h"
+#include <cmath>
+
+using namespace quern;
+using namespace quern::quantize;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+
+std::vector<Item> Quantization::items() const {
+  std::vector<Item> out;
+  for (auto [t, tensor] : llvm::enumerate(candidates->tensors)) {
+    Item item;
+    item.name = tensor.name;
+    for (const Candidate &c : tensor.candidates)
+      item.options.push_back(
+          {c.type->name.str(), padded(c.bytes), c.kl >= 0 ? c.kl : sensitivity[t] * c.error});
+    out.push_back(std::move(item));
+  }
+  return out;
+}
+
+Error Quantization::measureCandidate(Tensor &tensor, Candidate &candidate) {
+  if (candidate.kl >= 0)
+    return Error::success();
+  std::string key = candidate.key + ".kl-" + textKey;
+  if (auto found = store->find(key, 0, 1)) {
+    candidate.kl = (*found)[0];
+    return Error::success();
+  }
+  Expected<std::vector<float>> values = candidates->values(tensor, candidate);
+  if (!values)
+    return values.takeError();
+  if (Error e = program->replaceWeight(tensor.name, *values, tensor.rows, tensor.columns))
+    return e;
+  Expected<Divergence> found = measure(*program, *baseline);
+  if (!found)
+    return found.takeError();
+  candidate.kl = std::max(0.0, found->mean());
+  if (Error e = store->put(key, {}, {candidate.kl}))
+    return e;
+  return program->replaceWeight(tensor.name, {}, 0, 0);
+}
+
+Error Quantization::measureSensitivities() {
+  uint64_t elements = 0;
+  for (const Tensor &tensor : candidates->tensors)
+    elements += uint64_t(tensor.rows * tensor.columns);
+  double bits = double(budget) * 8 / double(elements);
+  for (auto [t, tensor] : llvm::enumerate(candidates->tensors)) {
+    if (Error e = step("measure", double(t) / double(candidates->tensors.size())))
+      return e;
+    // The candidate closest to the budget's bits tells most about its neighbours.
+    auto distance = [&](const Candidate &c) {
+      double own = double(c.bytes) * 8 / (double(tensor.rows) * double(tensor.columns));
+      return std::fabs(own - bits);
+    };
+    Candidate *probe = &tensor.candidates[0];
+    for (Candidate &c : tensor.candidates)
+      if (distance(c) < distance(*probe))
+        probe = &c;
+    if (Error e = measureCandidate(tensor, *probe))
+      return e;
+    sensitivity[t] = probe->error > 0 ? probe->kl / probe->error : 0;
+  }
+  return Error::success();
+}
+
+Expected<double> Quantization::measureAssignment(llvm::ArrayRef<uint32_t> choice) {
+  for (auto [tensor, index] : llvm::zip(candidates->tensors, choice)) {
+    Expected<std::vector<float>> values = candidates->values(tensor, tensor.candidates[index]);
+    if (!values)
+      return values.takeError();
+    if (Error e = program->replaceWeight(tensor.name, *values, tensor.rows, tensor.columns))
+      return std::move(e);
+  }
+  Expected<Divergence> found = measure(*program, *baseline);
+  if (!found)
+    return found.takeError();
+  for (const Tensor &tensor : candidates->tensors)
+    if (Error e = program->replaceWeight(tensor.name, {}, 0, 0))
+      return std::move(e);
+  return found->mean();
+}
+
+Expected<Assignment> Quantization::search() { return engine(items(), budget); }
+
+Error Quantization::allocate() {
+  sensitivity.assign(candidates->tensors.size(), 1.0);
+  bool measured = options.provider == Provider::Measured && options.format.empty();
+  if (measured)
+    if (Error e = measureSensitivities())
+      return e;
+  constexpr int rounds = 4;
+  for (int round = 0;; ++round) {
+    Expected<Assignment> found = search();
+    if (!found)
+      return found.takeError();
+    assignment = std::move(*found);
+    if (!measured || round == rounds)
+      break;
+    bool any = false;
+    for (auto [tensor, index] : llvm::zip(candidates->tensors, assignment.choice))
+      if (Candidate &c = tensor.candidates[index]; c.kl < 0) {
+        any = true;
+        if (Error e = step("measure", 1))
+          return e;
+        if (Error e = measureCandidate(tensor, c))
+          return e;
+      }
+    if (!any)
+      break;
+  }
+  if (Expected<Assignment> same = uniform(items(), budget))
+    uniformAssignment = std::move(*same);
+  else
+    llvm::consumeError(same.takeError());
+  if (measured) {
+    Expected<double> total = measureAssignment(assignment.choice);
+    if (!total)
+      return total.takeError();
+    kl = *total;
+  }
+  return Error::success();
+}

@@ -1,0 +1,73 @@
+//===- Quantization.h - One run of quern quantize ----------------*- C++ -*-===//
+//
+// The state of a run, from reading the model to the file. Each file implements a part:
+// Quantize.cpp the order of the steps and their inputs, Losses.cpp what formats cost and the choice
+// among them, Output.cpp the budget and the file, Report.cpp what is said of it.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QUERN_LIB_QUANTIZE_EVALUATE_QUANTIZATION_H
+#define QUERN_LIB_QUANTIZE_EVALUATE_QUANTIZATION_H
+
+#include "Candidates.h"
+#include "quern/Quantize/Allocation.h"
+#include "quern/Quantize/Evaluate.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace quern::quantize {
+
+/// GGUF begins every tensor at a multiple of this.
+inline uint64_t padded(uint64_t bytes) { return llvm::alignTo(bytes, 32); }
+
+class Quantization {
+public:
+  explicit Quantization(const QuantizeOptions &options) : options(options) {}
+  llvm::Expected<llvm::json::Object> run();
+
+private:
+  llvm::Error checkOptions();
+  llvm::Error readStatistics();
+  llvm::Error openProgram();
+  llvm::Error findBudget();
+  llvm::Error allocate();
+  llvm::Expected<Assignment> search();
+  llvm::Error measureCandidate(Tensor &tensor, Candidate &candidate);
+  llvm::Error measureSensitivities();
+  llvm::Expected<double> measureAssignment(llvm::ArrayRef<uint32_t> choice);
+  std::vector<Item> items() const;
+  bool isGguf() const {
+    return options.output.empty() || llvm::StringRef(options.output).ends_with(".gguf");
+  }
+  uint32_t fileType(llvm::ArrayRef<uint32_t> choice) const;
+  llvm::Error writeFile(llvm::ArrayRef<uint32_t> choice, llvm::StringRef path, bool force,
+                        uint64_t &bytes);
+  llvm::Error probeExecutable();
+  llvm::Error write();
+  llvm::json::Object report();
+  llvm::Error step(llvm::StringRef phase, double fraction) {
+    if (options.progress && !options.progress(phase, fraction))
+      return llvm::createStringError("cancelled");
+    return llvm::Error::success();
+  }
+
+  const QuantizeOptions &options;
+  import::ModelFile model;
+  std::optional<Store> store;
+  std::optional<Candidates> candidates;
+  Statistics statistics;
+  std::unique_ptr<Program> program;
+  Windows windows;
+  std::string textKey; ///< of what is measured: the float model over the windows
+  std::optional<Baseline> baseline;
+  std::vector<double> sensitivity; ///< by tensor
+  uint64_t overhead = 0;           ///< bytes of the file beyond the tensors to be chosen
+  uint64_t budget = 0;             ///< bytes for those
+  Engine engine = nullptr;
+  Assignment assignment;
+  std::optional<Assignment> uniformAssignment;
+  double kl = -1; ///< of the assignment, on the text it was chosen with
+  uint64_t written = 0;
+};
+
+} // namespace quern::quantize
+
+#endif // QUERN_LIB_QUANTIZE_EVALUATE_QUANTIZATION_H

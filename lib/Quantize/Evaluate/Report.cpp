@@ -1,0 +1,111 @@
+//===- Report.cpp - What was chosen and why --------------------------------===//
+//
+// As JSON and as a table.
+//
+//===----------------------------------------------------------------------===//
+#include "Quantization.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
+
+using namespace quern;
+using namespace quern::quantize;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+namespace json = llvm::json;
+
+Expected<uint64_t> quern::quantize::parseSize(StringRef text) {
+  static constexpr std::pair<llvm::StringLiteral, double> units[] = {
+      {"kb", 1e3}, {"mb", 1e6},          {"gb", 1e9},           {"kib", 1024},
+      {"b", 1},    {"mib", 1024 * 1024}, {"gib", 1073741824.0}, {"", 1}};
+  StringRef digits = text.take_while([](char c) { return llvm::isDigit(c) || c == '.'; });
+  std::string unit = text.drop_front(digits.size()).trim().lower();
+  double number;
+  for (const auto &[name, factor] : units)
+    if (unit == name && !digits.getAsDouble(number) && number * factor >= 1 &&
+        number * factor < 1e18)
+      return uint64_t(number * factor);
+  return createStringError("'" + text + "' is no size; write 80MB (1e6), 80MiB (2^20) or bytes");
+}
+
+json::Object Quantization::report() {
+  json::Array list;
+  uint64_t elements = 0;
+  for (auto [t, tensor] : llvm::enumerate(candidates->tensors)) {
+    const Candidate &c = tensor.candidates[assignment.choice[t]];
+    uint64_t own = uint64_t(tensor.rows * tensor.columns);
+    elements += own;
+    json::Object row{{"name", tensor.name},
+                     {"rows", tensor.rows},
+                     {"columns", tensor.columns},
+                     {"format", c.type->name},
+                     {"bytes", int64_t(c.bytes)},
+                     {"bits", double(c.bytes) * 8 / double(own)},
+                     {"error", c.error},
+                     {"nearest_error", c.nearestError},
+                     {"sensitivity", sensitivity[t]},
+                     {"expected_loss", c.kl >= 0 ? c.kl : sensitivity[t] * c.error}};
+    json::Object tried;
+    for (const Candidate &other : tensor.candidates)
+      tried[other.type->name] =
+          json::Object{{"bytes", int64_t(other.bytes)},
+                       {"error", other.error},
+                       {"expected_loss", other.kl >= 0 ? other.kl : sensitivity[t] * other.error}};
+    row["candidates"] = std::move(tried);
+    list.push_back(std::move(row));
+  }
+  json::Object out{{"model", options.model},
+                   {"output", options.output},
+                   {"text", statistics.text},
+                   {"tokens", int64_t(statistics.tokens)},
+                   {"solver", methodName(options.method)},
+                   {"engine", options.engine},
+                   {"provider", options.provider == Provider::Measured ? "measured" : "hessian"},
+                   {"damping", options.damping},
+                   {"bits", double(assignment.bytes) * 8 / double(std::max<uint64_t>(elements, 1))},
+                   {"bytes", int64_t(overhead + assignment.bytes)},
+                   {"expected_loss", assignment.cost},
+                   {"dry_run", options.dryRun},
+                   {"tensors", std::move(list)}};
+  if (options.size)
+    out["budget"] = int64_t(options.size);
+  if (kl >= 0)
+    out["kl"] = kl;
+  if (uniformAssignment && uniformAssignment->cost > 0)
+    out["ratio_to_uniform"] = assignment.cost / uniformAssignment->cost;
+  if (written)
+    out["written"] = int64_t(written);
+  return out;
+}
+
+void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream &os) {
+  auto text = [&](StringRef key) { return report.getString(key).value_or("").str(); };
+  os << "text         " << text("text") << ", " << report.getInteger("tokens").value_or(0)
+     << " tokens\n"
+     << "solver       " << text("solver") << "\n"
+     << "allocation   " << text("engine") << " over " << text("provider") << " losses\n\n"
+     << llvm::left_justify("tensor", 28) << "     rows columns  format    bits      bytes   "
+     << "error/nearest  expected loss\n";
+  for (const json::Value &value : *report.getArray("tensors")) {
+    const json::Object &t = *value.getAsObject();
+    double nearest = *t.getNumber("nearest_error");
+    os << llvm::left_justify(*t.getString("name"), 28)
+       << llvm::format("%9lld %7lld  %-7s %6.3f %10lld %15.3f %14.3g\n", *t.getInteger("rows"),
+                       *t.getInteger("columns"), t.getString("format")->str().c_str(),
+                       *t.getNumber("bits"), *t.getInteger("bytes"),
+                       nearest > 0 ? *t.getNumber("error") / nearest : 0,
+                       *t.getNumber("expected_loss"));
+  }
+  os << llvm::format("\nsize         %lld bytes, %.3f bits a weight\n", *report.getInteger("bytes"),
+                     *report.getNumber("bits"));
+  if (auto kl = report.getNumber("kl"))
+    os << llvm::format("loss         KL %.5f on the text it was chosen with\n", *kl);
+  if (auto ratio = report.getNumber("ratio_to_uniform"))
+    os << llvm::format("uniform      the expected loss is %.3f of one format for all\n", *ratio);
+  if (report.getBoolean("dry_run").value_or(false))
+    os << "output       " << text("output") << " (not written: --dry-run)\n";
+  else
+    os << "output       " << text("output") << ", " << report.getInteger("written").value_or(0)
+       << " bytes\n";
+}
