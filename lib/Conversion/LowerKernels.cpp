@@ -60,8 +60,8 @@ struct LowerKernels : quern::impl::LowerKernelsPassBase<LowerKernels> {
             .Case<kernel::TileRmsNormOp, kernel::TileLayerNormOp, kernel::TileRopeTableOp,
                   kernel::TileRopeOp, kernel::TileGatedActivationOp, kernel::TileSoftcapOp,
                   kernel::TileAddOp, kernel::TileScaleOp, kernel::TileTakeRowsOp,
-                  kernel::TileTakeColumnsOp, kernel::TileRouteOp, kernel::TileCombineExpertsOp,
-                  kernel::TileStoreKvOp, kernel::TileAttentionOp>([&](auto tile) {
+                  kernel::TileTakeColumnsOp, kernel::TileHadamardOp, kernel::TileRouteOp,
+                  kernel::TileCombineExpertsOp, kernel::TileStoreKvOp, kernel::TileAttentionOp>([&](auto tile) {
               lowerTile(emitter, tile);
               return success();
             })

@@ -157,7 +157,7 @@ LogicalResult ScheduleBuilder::convert(Operation *op) {
   b.setLoc(op->getLoc());
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<EmbeddingOp, LinearOp, ExpertLinearOp, RMSNormOp, LayerNormOp, RopeOp, AttentionOp,
-            GatedActivationOp, AddOp, ScaleOp, SoftcapOp, TakeRowsOp, ObserveOp, RouteOp,
+            GatedActivationOp, AddOp, ScaleOp, HadamardOp, SoftcapOp, TakeRowsOp, ObserveOp, RouteOp,
             CombineExpertsOp>([&](auto op) { return convert(op); })
       .Case<UseOp, func::ReturnOp>([](auto) { return success(); })
       .Default([](Operation *op) { return op->emitOpError("has no kernel"); });

@@ -40,6 +40,7 @@ private:
   mlir::LogicalResult convert(GatedActivationOp op);
   mlir::LogicalResult convert(AddOp op);
   mlir::LogicalResult convert(ScaleOp op);
+  mlir::LogicalResult convert(HadamardOp op);
   mlir::LogicalResult convert(SoftcapOp op);
   mlir::LogicalResult convert(TakeRowsOp op);
   mlir::LogicalResult convert(ObserveOp op);

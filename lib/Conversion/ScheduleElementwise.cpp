@@ -61,6 +61,21 @@ LogicalResult ScheduleBuilder::convert(ScaleOp op) {
   return success();
 }
 
+LogicalResult ScheduleBuilder::convert(HadamardOp op) {
+  Value x = buffer(op.getX());
+  Value out = resultBuffer(op.getResult());
+  auto type = cast<MemRefType>(x.getType());
+  int64_t columns = type.getShape().back(), perToken = type.getNumElements() / columns / maxTokens;
+  launch(shapeName("hadamard", {columns, int64_t(op.getBlock())}),
+         {{x, Access::ReadPart}, {out, Access::WritePart}}, rows(op.getX()),
+         [&](KernelBody &body) {
+           kernel::TileHadamardOp::create(body.b, body.buffers[0], body.buffers[1],
+                                          body.scaled(body.begin, perToken),
+                                          body.scaled(body.end, perToken), op.getBlock());
+         });
+  return success();
+}
+
 LogicalResult ScheduleBuilder::convert(SoftcapOp op) {
   // In place: where the product left its result, which is the logits array if this is the last.
   if (!op.getX().hasOneUse())

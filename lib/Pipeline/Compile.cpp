@@ -52,6 +52,12 @@ Error Compilation::buildModel() {
   owned->module = std::move(*built);
   if (Error e = verifyModel(*owned))
     return createStringError(options.model + ": " + llvm::toString(std::move(e)));
+  if (!options.passes.empty()) {
+    if (Error e = runPasses(*owned, options.passes))
+      return createStringError("--passes: " + llvm::toString(std::move(e)));
+    if (Error e = verifyModel(*owned))
+      return createStringError("after --passes: " + llvm::toString(std::move(e)));
+  }
   if (format)
     if (Error e =
             encodeWeights(*owned->module, *format, build.activations, options.dequantize))

@@ -49,3 +49,18 @@ void quern::reference::softcap(std::span<const float> x, double cap, std::span<f
   for (size_t i = 0; i < x.size(); ++i)
     out[i] = static_cast<float>(cap * std::tanh(x[i] / cap));
 }
+
+void quern::reference::hadamard(std::span<const float> x, int64_t block, std::span<float> out) {
+  std::copy(x.begin(), x.end(), out.begin());
+  size_t n = size_t(block);
+  for (size_t distance = 1; distance < n; distance *= 2)
+    for (size_t i = 0; i < out.size(); ++i)
+      if (!(i & distance)) { // block and distance are powers of two
+        float a = out[i], b = out[i + distance];
+        out[i] = a + b;
+        out[i + distance] = a - b;
+      }
+  float factor = float(1.0 / std::sqrt(double(block)));
+  for (float &v : out)
+    v *= factor;
+}

@@ -332,6 +332,11 @@ Error Interpreter::State::run(Operation *operation) {
         scale(floats(op.getX()), op.getFactor().convertToFloat(), out);
         return finish(op.getResult(), std::move(out));
       })
+      .Case([&](HadamardOp op) {
+        std::vector<float> out(floats(op.getX()).size());
+        hadamard(floats(op.getX()), int64_t(op.getBlock()), out);
+        return finish(op.getResult(), std::move(out));
+      })
       .Case([&](SoftcapOp op) {
         std::vector<float> out(floats(op.getX()).size());
         softcap(floats(op.getX()), op.getCap().convertToFloat(), out);

@@ -33,6 +33,8 @@ its weights and tokenizer and needs only libc.
   --kv-cache T        f16, f32 or q8_0 (default: f32 for a model of f32, else f16)
   --activations A     how activations enter products with coded weights: fast (default), f32,
                       bf16, q8, int8
+  --passes P          first run these passes over the model, as quern-opt spells a pipeline:
+                      'quern-rotate-inputs{data=FOLDER}' (docs/Passes.md)
   --weights W         embed (default) or beside: in a file OUT.weights
   --emit KIND         exe (default), shared, lib, obj; asm, llvm (of one target);
                       kernels, mlir, bytecode (the model before and after lowering)
@@ -132,7 +134,8 @@ int compileModel(int argc, char **argv) {
     }
     static const char *const valued[] = {"-o",           "--format",      "--target",
                                          "--context",    "--kv-cache",    "--weights",
-                                         "--activations", "--emit",       "--threads"};
+                                         "--activations", "--emit",       "--threads",
+                                         "--passes"};
     if (!is_contained(valued, arg))
       return usage("unknown option '" + arg + "'");
     if (!attached) {
@@ -148,6 +151,8 @@ int compileModel(int argc, char **argv) {
       options.format = value.str();
     else if (arg == "--kv-cache")
       options.kvCache = value.str();
+    else if (arg == "--passes")
+      options.passes = value.str();
     else if (arg == "--activations")
       options.activations = value.str();
     else if (arg == "--target") {

@@ -93,6 +93,9 @@ void gatedActivation(GateFunction function, std::span<const float> gate, std::sp
                      std::span<float> out);
 void add(std::span<const float> a, std::span<const float> b, std::span<float> out);
 void scale(std::span<const float> x, double factor, std::span<float> out);
+/// Each run of `block` (a power of two) values times the Hadamard matrix of that size over its root: in f32, pairs at
+/// distance 1 first, the factor last. Compiled programs do the same, bit for bit.
+void hadamard(std::span<const float> x, int64_t block, std::span<float> out);
 
 /// out = cap * tanh(x / cap)
 void softcap(std::span<const float> x, double cap, std::span<float> out);

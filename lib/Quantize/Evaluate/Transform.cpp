@@ -38,6 +38,13 @@ std::unique_ptr<mlir::Pass> withStatistics(const std::string &statistics, const 
   return create(std::move(options));
 }
 
+template <typename Options, std::unique_ptr<mlir::Pass> (*create)(Options)>
+std::unique_ptr<mlir::Pass> withData(const std::string &, const std::string &data) {
+  Options options;
+  options.data = data;
+  return create(std::move(options));
+}
+
 /// A transform is one line here; see docs/Transforms.md.
 const Transform transforms[] = {
     {"fold", "scales of activation channels into weights (Scale Folding)", true,
@@ -46,6 +53,8 @@ const Transform transforms[] = {
      withStatistics<SmoothActivationsPassOptions, createSmoothActivationsPass>},
     {"search", "scales that weights round best with (AWQ)", true,
      withStatistics<SearchScalesPassOptions, createSearchScalesPass>},
+    {"rotate", "residual stream, rotated in the weights; not where the table is tied", false,
+     withData<RotateStreamPassOptions, createRotateStreamPass>},
 };
 
 /// A folder that goes when this does.
@@ -280,6 +289,14 @@ Expected<json::Object> Transformation::run() {
     if (Error e = runPass(*pair.first, pair.second, statistics))
       return std::move(e);
   }
+  mlir::Operation *online = nullptr;
+  module->walk([&](HadamardOp op) { online = op; });
+  if (online)
+    return createStringError(options.model +
+                             ": the table is tied, so that the rotation is undone online (" +
+                             migrate::describe(online) +
+                             "), which no model file can say; "
+                             "compile with --passes quern-rotate-stream{data=FOLDER} instead");
   if (Error e = replaceTensors())
     return std::move(e);
   exporter::ConvertOptions convert;

@@ -331,3 +331,19 @@ func.func @dequantize(%x: tensor<4x32xf32>) {
   %0 = quern.dequantize %x : tensor<4x32xf32> to tensor<4x32xf32>
   return
 }
+
+// -----
+
+func.func @hadamard_block(%x: tensor<?x576xf32>) {
+  // expected-error @below {{block must be a power of two, found 9}}
+  %0 = quern.hadamard %x block = 9 : tensor<?x576xf32>
+  return
+}
+
+// -----
+
+func.func @hadamard_width(%x: tensor<?x576xf32>) {
+  // expected-error @below {{blocks of 128 do not divide rows of 576}}
+  %0 = quern.hadamard %x block = 128 : tensor<?x576xf32>
+  return
+}

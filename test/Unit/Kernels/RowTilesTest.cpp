@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "KernelJit.h"
 #include "quern/Reference/Ops.h"
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -49,6 +50,36 @@ TEST_P(RowTiles, RmsNorm) {
                        std::span(expected).first(4 * length));
     jit.call("k", 0, 4, 5, in.data(), gain.data(), out.data());
     EXPECT_LT(worstError(out, expected, 1e-6), 1e-5) << length; // the fifth row stays
+  }
+}
+
+// The sums are those of the reference in the same order: the same bits.
+TEST_P(RowTiles, Hadamard) {
+  for (auto [length, block] :
+       {std::pair<int64_t, int64_t>{12, 4}, {24, 8}, {576, 64}, {1536, 512}, {2048, 2048}}) {
+    std::string x = mem({3, length});
+    KernelJit jit =
+        compile("%x: " + x + ", %o: " + x,
+                "quern_kernel.tile_hadamard %x to %o rows %b, %e block = " + std::to_string(block) +
+                    " : " + x + ", " + x);
+    ASSERT_TRUE(jit.ok());
+    std::vector<float> in = Random(5).vector(3 * length, -3, 3);
+    in[size_t(block) - 1] = 300; // an outlier spreads over its block
+    std::vector<float> out(3 * length, 7), expected(3 * length, 7);
+    reference::hadamard(std::span(in).first(2 * length), block,
+                        std::span(expected).first(2 * length));
+    jit.call("k", 0, 2, 3, in.data(), out.data());
+    EXPECT_EQ(out, expected) << block; // the third row stays
+    EXPECT_LT(std::fabs(out[0]), 300 / std::sqrt(float(block)) + 20);
+    // Its own inverse, and by definition.
+    std::vector<float> back(3 * length, 7);
+    jit.call("k", 0, 2, 3, out.data(), back.data());
+    for (size_t k = 0; k < size_t(2 * length); ++k)
+      ASSERT_NEAR(back[k], in[k], 1e-3) << block;
+    double sum = 0;
+    for (int64_t j = 0; j < block; ++j)
+      sum += double(in[size_t(j)]) * (std::popcount(uint64_t(j & 3)) % 2 ? -1 : 1);
+    EXPECT_NEAR(out[3], sum / std::sqrt(double(block)), 1e-3);
   }
 }
 

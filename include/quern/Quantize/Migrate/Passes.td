@@ -89,4 +89,48 @@ def SearchScalesPass : ScalingPass<"quern-search-scales", [
   }];
 }
 
+def RotateInputsPass : MigrationPass<"quern-rotate-inputs", [
+    Option<"block", "block", "int64_t", "512", "Largest block; a power of two">,
+    Option<"opsOnly", "ops-only", "bool", "false",
+           "The weights are rotated already: insert the ops alone">]> {
+  let summary = "Rotate what gated activations give, while the program runs";
+  let description = [{
+    Puts a `quern.hadamard` between a gated activation and the products that read it, and multiplies
+    their matrices by the same blocks: `(x H)(W H)ᵀ = x Wᵀ`. Outliers of a token are spread over a block, where
+    activations in int8 keep them. The block is the largest power of two that divides the
+    channels: 512 for 1536. Costs log2(block) additions a channel.
+
+    ```mlir
+    // Before
+    %h = quern.gated_activation<silu> %g, %u : tensor<?x1536xf32>
+    %y = quern.linear %h, %down activations<int8> : tensor<?x1536xf32>, tensor<576x1536xf32>
+    // After; @down holds W H
+    %h = quern.gated_activation<silu> %g, %u : tensor<?x1536xf32>
+    %r = quern.hadamard %h block = 512 : tensor<?x1536xf32>
+    %y = quern.linear %r, %down activations<int8> : tensor<?x1536xf32>, tensor<576x1536xf32>
+    ```
+  }];
+  let statistics = [Statistic<"rotated", "rotated", "Inputs that are now rotated">,
+                    Statistic<"refused", "refused", "Inputs that cannot be">];
+}
+
+def RotateStreamPass : MigrationPass<"quern-rotate-stream", [
+    Option<"block", "block", "int64_t", "512", "Largest block; a power of two">,
+    Option<"seed", "seed", "uint64_t", "1", "Of the random signs; 0: none">,
+    Option<"opsOnly", "ops-only", "bool", "false",
+           "The weights are rotated already: insert the ops alone">]> {
+  let summary = "Rotate the residual stream, in the weights";
+  let description = [{
+    Replaces the residual stream x by x Q, Q being random signs and blocks of a Hadamard matrix: gains of
+    norms move into the products behind them (a gain of 1 is left), whatever reads the stream gets
+    W diag(gain) Q, whatever adds to it Qᵀ W, the embedding its rows times Q. Nothing is computed
+    online but with a tied table: that keeps its rows (up to signs), a `quern.hadamard` follows
+    the embedding, and another undoes the rotation before the final norm.
+
+    Refused, as a whole and with a remark, where anything else touches the stream: a norm that adds to it
+    (post-norm architectures), a layer norm, a matrix that others read.
+  }];
+  let statistics = [Statistic<"rotated", "rotated", "Matrices that were rotated">];
+}
+
 #endif // QUERN_QUANTIZE_MIGRATE_PASSES_TD

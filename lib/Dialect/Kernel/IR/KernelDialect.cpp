@@ -177,6 +177,16 @@ LogicalResult TileAddOp::verify() {
 
 LogicalResult TileScaleOp::verify() { return sameShape(*this, "x", getX(), "out", getOut()); }
 
+LogicalResult TileHadamardOp::verify() {
+  if (failed(sameShape(*this, "x", getX(), "out", getOut())))
+    return failure();
+  if (int64_t(getBlock()) < 1 || !llvm::isPowerOf2_64(uint64_t(getBlock())) ||
+      columns(getX()) % int64_t(getBlock()))
+    return emitOpError() << "expects blocks of a power of two that divides rows of "
+                         << columns(getX()) << ", found " << getBlock();
+  return success();
+}
+
 LogicalResult TileTakeRowsOp::verify() {
   if (columns(getX()) == columns(getOut()))
     return success();

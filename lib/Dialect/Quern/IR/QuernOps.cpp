@@ -197,6 +197,21 @@ OpFoldResult ScaleOp::fold(FoldAdaptor) {
   return getFactor().isExactlyValue(1.0) ? OpFoldResult(getX()) : OpFoldResult();
 }
 
+LogicalResult HadamardOp::verify() {
+  int64_t block = getBlock(), length = cast<RankedTensorType>(getX().getType()).getShape().back();
+  if (!llvm::isPowerOf2_64(uint64_t(block)))
+    return emitOpError("block must be a power of two, found ") << block;
+  if (block > 4096)
+    return emitOpError("block must be at most 4096, found ") << block;
+  if (length % block)
+    return emitOpError("blocks of ") << block << " do not divide rows of " << length;
+  return success();
+}
+
+OpFoldResult HadamardOp::fold(FoldAdaptor) {
+  return getBlock() == 1 ? OpFoldResult(getX()) : OpFoldResult();
+}
+
 LogicalResult SoftcapOp::verify() { return positive(*this, "cap", getCap()); }
 
 LogicalResult TakeRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,

@@ -163,6 +163,16 @@ def Kernel_TileScaleOp : Kernel_TileOp<"scale"> {
   let hasVerifier = 1;
 }
 
+def Kernel_TileHadamardOp : Kernel_TileOp<"hadamard"> {
+  let summary = "each run of `block` features times a Hadamard matrix over its root";
+  let arguments = (ins Kernel_F32Buffer:$x, Kernel_F32Buffer:$out, Index:$begin, Index:$end,
+                       I64Attr:$block);
+  let assemblyFormat = [{
+    $x `to` $out `rows` $begin `,` $end `block` `=` $block attr-dict `:` type($x) `,` type($out)
+  }];
+  let hasVerifier = 1;
+}
+
 def Kernel_TileTakeRowsOp : Kernel_TileOp<"take_rows"> {
   let summary = "out[r] = x[indices[r]]";
   let arguments = (ins Kernel_F32Buffer:$x, Kernel_I32Buffer:$indices, Kernel_F32Buffer:$out,

@@ -252,6 +252,27 @@ def Quern_ScaleOp : Quern_Op<"scale", [Pure, AllTypesMatch<["x", "result"]>]> {
   let hasFolder = 1;
 }
 
+def Quern_HadamardOp : Quern_Op<"hadamard", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "rotates blocks of features by a Hadamard matrix";
+  let description = [{
+    Multiplies every run of `block` features by the symmetric Hadamard matrix of that size over the root of
+    `block`: `y[i] = sum over j of (-1)^popcount(i and j) x[j] / sqrt(block)`, which spreads a
+    large value over its block. It is its own inverse. `block` is a power of two that divides the row; 576 = 9 x 64
+    takes blocks of 64, 1536 = 3 x 512 blocks of up to 512.
+
+    Sums are made in f32 in log2(block) stages, the pairs at distance 1 first; the factor comes last.
+
+    ```mlir
+    %y = quern.hadamard %x block = 512 : tensor<?x1536xf32>
+    ```
+  }];
+  let arguments = (ins Quern_RowsOrSlices:$x, ConfinedAttr<I64Attr, [IntPositive]>:$block);
+  let results = (outs Quern_RowsOrSlices:$result);
+  let assemblyFormat = "$x `block` `=` $block attr-dict `:` type($x)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
 def Quern_SoftcapOp : Quern_Op<"softcap", [Pure, AllTypesMatch<["x", "result"]>]> {
   let summary = "cap * tanh(x / cap)";
   let description = [{
