@@ -4,10 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Quantize.h"
-#include "quern/Quantize/Transform.h"
 #include "Arguments.h"
 #include "Commands.h"
 #include "Progress.h"
+#include "quern/Quantize/Allocation.h"
+#include "quern/Quantize/Transform.h"
+#include "llvm/ADT/StringExtras.h"
 #include <unistd.h>
 
 namespace quern::tool {
@@ -30,7 +32,7 @@ static const char usage[] =
     "  --solver S            descent (default), feedback, search, nearest\n"
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
     "  --provider P          expected loss: measured (default) or hessian\n"
-    "  --engine E            knapsack (default, exact), greedy, uniform\n"
+    "  --engine E            knapsack (default); the names below\n"
     "  --measure-tokens N    of the text, for measuring (default: 8192)\n"
     "  --work DIR            keep candidates and measurements there, and use what is there\n"
     "  --allow-requantize    the loss is then relative to a lossy source\n"
@@ -38,6 +40,12 @@ static const char usage[] =
     "  --force               overwrite OUT\n"
     "  --threads N           the result does not depend on it (default: all cores)\n"
     "  --json                the report as JSON\n";
+
+static void printUsage(llvm::raw_ostream &os) {
+  os << usage << "\nengines, which choose among formats; the report compares all:\n";
+  for (const quantize::EngineInfo &engine : quantize::engines())
+    os << "  " << llvm::left_justify(engine.name, 22) << engine.summary << "\n";
+}
 
 int quantizeModel(int argc, char **argv) {
   quantize::QuantizeOptions options;
@@ -98,7 +106,7 @@ int quantizeModel(int argc, char **argv) {
   llvm::Expected<std::vector<std::string>> rest = arguments.parse(argc, argv, help);
   if (help) {
     llvm::consumeError(rest.takeError());
-    llvm::outs() << usage;
+    printUsage(llvm::outs());
     return Success;
   }
   auto wrong = [](const llvm::Twine &message) {

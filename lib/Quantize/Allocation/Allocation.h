@@ -10,8 +10,16 @@
 
 namespace quern::quantize {
 
-/// Checks items and budget; every item with its smallest option.
-llvm::Expected<Assignment> smallestAssignment(llvm::ArrayRef<Item> items, uint64_t budget);
+/// Index of the option that takes least of the budgeted resource (bytes unless only work is), among
+/// equals the cheapest.
+uint32_t smallest(const Item &item, Limits limits);
+
+/// Checks items and budgets; every item with its smallest option. With two budgets it may exceed
+/// that of work.
+llvm::Expected<Assignment> smallestAssignment(llvm::ArrayRef<Item> items, Limits limits);
+
+/// Takes the steps of best ratio that still fit, until none does.
+Assignment improve(llvm::ArrayRef<Item> items, Limits limits, Assignment now);
 
 } // namespace quern::quantize
 

@@ -12,13 +12,17 @@ using namespace quern::quantize;
 using llvm::createStringError;
 using llvm::Expected;
 
-Expected<Assignment> quern::quantize::knapsack(llvm::ArrayRef<Item> items, uint64_t budget,
+Expected<Assignment> quern::quantize::knapsack(llvm::ArrayRef<Item> items, Limits limits,
                                                uint64_t maxCells) {
-  Expected<Assignment> smallest = smallestAssignment(items, budget);
+  bool byWork = limits.work != Limits::none;
+  if (byWork && limits.bytes != Limits::none)
+    return createStringError("the exact knapsack takes one budget; use --engine ilp or greedy");
+  Expected<Assignment> smallest = smallestAssignment(items, limits);
   if (!smallest)
     return smallest;
   auto beyond = [&](size_t i, const Option &option) {
-    return option.bytes - items[i].options[smallest->choice[i]].bytes;
+    const Option &least = items[i].options[smallest->choice[i]];
+    return byWork ? option.work - least.work : option.bytes - least.bytes;
   };
   uint64_t unit = 0, most = 0;
   for (size_t i = 0; i < items.size(); ++i) {
@@ -31,9 +35,16 @@ Expected<Assignment> quern::quantize::knapsack(llvm::ArrayRef<Item> items, uint6
     }
     most += largest;
   }
+  uint64_t room = byWork ? limits.work - smallest->work : limits.bytes - smallest->bytes;
+  room = std::min(room, most);
+  constexpr uint64_t workUnits = 65536;
+  if (byWork)
+    unit = std::max(unit, (room + workUnits - 1) / workUnits);
   if (unit == 0)
     unit = 1;
-  uint64_t cells = std::min(budget - smallest->bytes, most) / unit + 1;
+  auto unitsOf = [&](uint64_t amount) { return (amount + unit - 1) / unit; };
+  // Amounts that are rounded up may need a little more than all to take the largest options.
+  uint64_t cells = room / unit + 1 + (byWork && room == most ? items.size() : 0);
   if (!items.empty() && cells > maxCells / items.size())
     return createStringError("the exact search would need " + llvm::Twine(cells) + " x " +
                              llvm::Twine(items.size()) + " cells; use another engine");
@@ -44,7 +55,7 @@ Expected<Assignment> quern::quantize::knapsack(llvm::ArrayRef<Item> items, uint6
     uint8_t *choice = &choices[i * cells];
     for (size_t o = 0; o < items[i].options.size(); ++o) {
       const Option &option = items[i].options[o];
-      uint64_t units = beyond(i, option) / unit;
+      uint64_t units = unitsOf(beyond(i, option));
       for (uint64_t c = units; c < cells; ++c)
         if (double cost = best[c - units] + option.cost; cost < next[c]) {
           next[c] = cost;
@@ -60,7 +71,10 @@ Expected<Assignment> quern::quantize::knapsack(llvm::ArrayRef<Item> items, uint6
   std::vector<uint32_t> chosen(items.size());
   for (size_t i = items.size(); i-- > 0;) {
     chosen[i] = choices[i * cells + c];
-    c -= beyond(i, items[i].options[chosen[i]]) / unit;
+    c -= unitsOf(beyond(i, items[i].options[chosen[i]]));
   }
-  return evaluate(items, std::move(chosen));
+  Assignment out = evaluate(items, std::move(chosen));
+  if (!byWork)
+    out.bound = out.cost;
+  return out;
 }

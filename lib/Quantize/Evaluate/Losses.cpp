@@ -18,6 +18,7 @@ std::vector<Item> Quantization::items() const {
   for (auto [t, tensor] : llvm::enumerate(candidates->tensors)) {
     Item item;
     item.name = tensor.name;
+    item.elements = uint64_t(tensor.rows * tensor.columns);
     for (const Candidate &c : tensor.candidates)
       item.options.push_back(
           {c.type->name.str(), padded(c.bytes), c.kl >= 0 ? c.kl : sensitivity[t] * c.error});

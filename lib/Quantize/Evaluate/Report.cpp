@@ -74,6 +74,18 @@ json::Object Quantization::report() {
     out["kl"] = kl;
   if (uniformAssignment && uniformAssignment->cost > 0)
     out["ratio_to_uniform"] = assignment.cost / uniformAssignment->cost;
+  if (uniformAssignment && uniformAssignment->cost > 0 && options.format.empty()) {
+    // Whichever was asked for, also those that lose; none for an engine that refuses.
+    json::Object ratios;
+    std::vector<Item> all = items();
+    for (const EngineInfo &other : engines()) {
+      if (Expected<Assignment> found = other.run(all, budget))
+        ratios[other.name] = found->cost / uniformAssignment->cost;
+      else
+        llvm::consumeError(found.takeError());
+    }
+    out["engines"] = std::move(ratios);
+  }
   if (written)
     out["written"] = int64_t(written);
   return out;
@@ -103,6 +115,13 @@ void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream 
     os << llvm::format("loss         KL %.5f on the text it was chosen with\n", *kl);
   if (auto ratio = report.getNumber("ratio_to_uniform"))
     os << llvm::format("uniform      the expected loss is %.3f of one format for all\n", *ratio);
+  if (const json::Object *ratios = report.getObject("engines")) {
+    os << "engines     ";
+    for (const EngineInfo &engine : engines())
+      if (auto ratio = ratios->getNumber(engine.name))
+        os << " " << engine.name << llvm::format(" %.3f", *ratio);
+    os << " (expected loss, to uniform)\n";
+  }
   if (report.getBoolean("dry_run").value_or(false))
     os << "output       " << text("output") << " (not written: --dry-run)\n";
   else

@@ -14,17 +14,18 @@ std::vector<Item> randomItems(std::mt19937 &random, unsigned count, unsigned opt
   std::uniform_real_distribution<double> cost(0, 10);
   for (auto &item : items)
     for (unsigned o = 0; o < options; ++o)
-      item.options.push_back({"f" + std::to_string(o), size(random) * granule, cost(random)});
+      item.options.push_back(
+          {"f" + std::to_string(o), size(random) * granule, cost(random), size(random)});
   return items;
 }
 
-/// The least cost within the budget over all assignments; infinite if none fits.
-double bruteForce(const std::vector<Item> &items, uint64_t budget) {
+/// The least cost within the budgets over all assignments; infinite if none fits.
+double bruteForce(const std::vector<Item> &items, Limits limits) {
   std::vector<uint32_t> choice(items.size());
   double best = INFINITY;
   for (;;) {
     Assignment sum = evaluate(items, choice);
-    if (sum.bytes <= budget)
+    if (sum.within(limits))
       best = std::min(best, sum.cost);
     size_t i = 0;
     while (i < items.size() && ++choice[i] == items[i].options.size())
@@ -64,8 +65,10 @@ TEST(Allocation, OthersAreFeasibleAndNoBetter) {
       llvm::consumeError(exact.takeError());
       continue;
     }
-    for (auto engine : {greedy, uniform}) {
-      auto found = engine(items, budget);
+    EXPECT_EQ(exact->bound, exact->cost);
+    for (const EngineInfo &engine : engines()) {
+      SCOPED_TRACE(engine.name.str());
+      auto found = engine.run(items, budget);
       ASSERT_TRUE(bool(found));
       EXPECT_LE(found->bytes, budget);
       EXPECT_GE(found->cost, exact->cost - 1e-12);
@@ -100,5 +103,183 @@ TEST(Allocation, Errors) {
   items[0].options[0].cost = NAN;
   EXPECT_EQ(message(20), "'w' as q4_0 has a cost that is not a number from 0 on");
   EXPECT_EQ(llvm::toString(parseEngine("magic").takeError()),
-            "unknown engine 'magic'; known: knapsack, greedy, uniform");
+            std::string("unknown engine 'magic'; known: knapsack, greedy, uniform, baq") +
+                (parseEngine("ilp") ? ", ilp" : ""));
+}
+
+static bool hasCbc() {
+  auto found = parseEngine("ilp");
+  llvm::consumeError(found.takeError());
+  return bool(found);
+}
+
+// Two budgets at once, or one of either kind; ten items, as many assignments as can be tried.
+TEST(Allocation, IntegerProgramEqualsBruteForce) {
+  if (!hasCbc())
+    GTEST_SKIP() << "built without CBC";
+  std::mt19937 random(3);
+  unsigned feasible = 0;
+  for (int trial = 0; trial < 60; ++trial) {
+    std::vector<Item> items = randomItems(random, trial ? 1 + trial % 6 : 10, trial ? 4 : 3, 7);
+    auto draw = [&](uint64_t most) {
+      return std::uniform_int_distribution<uint64_t>(1, items.size() * most)(random);
+    };
+    Limits limits(trial % 3 == 1 ? Limits::none : draw(7 * 30),
+                  trial % 3 == 2 ? Limits::none : draw(30));
+    double expected = bruteForce(items, limits);
+    auto found = integerProgram(items, limits);
+    if (std::isinf(expected)) {
+      EXPECT_FALSE(bool(found));
+      llvm::consumeError(found.takeError());
+      continue;
+    }
+    ++feasible;
+    ASSERT_TRUE(bool(found)) << llvm::toString(found.takeError());
+    EXPECT_TRUE(found->within(limits));
+    EXPECT_NEAR(found->cost, expected, 1e-9);
+    EXPECT_NEAR(found->bound, expected, 1e-3 * expected);
+  }
+  EXPECT_GT(feasible, 20u);
+}
+
+// At the size of a real model the engines agree, and the bound of a search cut short is one.
+TEST(Allocation, IntegerProgramOfManyItems) {
+  if (!hasCbc())
+    GTEST_SKIP() << "built without CBC";
+  std::mt19937 random(4);
+  std::vector<Item> items = randomItems(random, 120, 7, 32);
+  uint64_t budget = 120 * 14 * 32;
+  auto exact = knapsack(items, budget);
+  auto found = integerProgram(items, budget), cut = integerProgram(items, budget, 1);
+  ASSERT_TRUE(exact && found && cut);
+  EXPECT_NEAR(found->cost, exact->cost, 1e-6 * exact->cost);
+  EXPECT_LE(cut->bound, exact->cost * (1 + 1e-9));
+  EXPECT_GE(cut->cost, exact->cost * (1 - 1e-9));
+  EXPECT_TRUE(cut->within(budget));
+  auto again = integerProgram(items, budget);
+  ASSERT_TRUE(bool(again));
+  EXPECT_EQ(again->choice, found->choice);
+}
+
+TEST(Allocation, KnapsackOverWork) {
+  std::mt19937 random(5);
+  for (int trial = 0; trial < 60; ++trial) {
+    std::vector<Item> items = randomItems(random, 1 + trial % 6, 4, 1);
+    uint64_t budget = std::uniform_int_distribution<uint64_t>(1, 200)(random);
+    double expected = bruteForce(items, {Limits::none, budget});
+    auto found = knapsack(items, {Limits::none, budget});
+    EXPECT_EQ(bool(found), std::isfinite(expected));
+    if (!found) {
+      llvm::consumeError(found.takeError());
+      continue;
+    }
+    EXPECT_LE(found->work, budget);
+    EXPECT_NEAR(found->cost, expected, 1e-12);
+  }
+  // More work than units: what is rounded up stays within the budget and costs little.
+  std::vector<Item> items = randomItems(random, 8, 5, 1);
+  for (Item &item : items)
+    for (Option &option : item.options)
+      option.work = option.work * 1000003 + random() % 1000003;
+  uint64_t budget = 8 * 15 * 1000003ull;
+  auto found = knapsack(items, {Limits::none, budget});
+  ASSERT_TRUE(bool(found));
+  EXPECT_LE(found->work, budget);
+  EXPECT_NEAR(found->cost, bruteForce(items, {Limits::none, budget}), 0.5);
+  EXPECT_EQ(llvm::toString(knapsack(items, {1000, budget}).takeError()),
+            "the exact knapsack takes one budget; use --engine ilp or greedy");
+}
+
+TEST(Allocation, GreedyKeepsBothBudgets) {
+  std::mt19937 random(6);
+  unsigned found = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    std::vector<Item> items = randomItems(random, 8, 5, 1);
+    Limits limits(8 * 18, 8 * 18);
+    auto some = greedy(items, limits);
+    if (!some) {
+      llvm::consumeError(some.takeError());
+      continue;
+    }
+    ++found;
+    EXPECT_TRUE(some->within(limits));
+  }
+  EXPECT_GT(found, 80u);
+}
+
+TEST(Allocation, TiedItemsGetTheSameFormat) {
+  std::mt19937 random(7);
+  std::vector<Item> items = randomItems(random, 6, 4, 3);
+  std::vector<uint32_t> groups = {0, 1, 0, 2, 1, 0};
+  std::swap(items[2].options[0], items[2].options[3]); // options need not be in order
+  items[4].options.erase(items[4].options.begin() + 1);
+  auto ties = tieItems(items, groups);
+  ASSERT_TRUE(bool(ties));
+  ASSERT_EQ(ties->items.size(), 3u);
+  EXPECT_EQ(ties->items[1].options.size(), 3u);
+  uint64_t budget = 6 * 20 * 3;
+  auto found = knapsack(ties->items, budget);
+  ASSERT_TRUE(bool(found));
+  Assignment whole = evaluate(items, ties->expand(found->choice));
+  EXPECT_EQ(whole.bytes, found->bytes);
+  EXPECT_NEAR(whole.cost, found->cost, 1e-12);
+  for (size_t i = 0; i < items.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      if (groups[i] == groups[j]) {
+        EXPECT_EQ(items[i].options[whole.choice[i]].format,
+                  items[j].options[whole.choice[j]].format);
+      }
+  items[0].options = {{"other", 1, 1}};
+  EXPECT_EQ(llvm::toString(tieItems(items, groups).takeError()),
+            "'' and '' are tied, but have no format in common");
+}
+
+// BAQ's properties: the mean is the budget, losses become equal, and the gain is geo / arith.
+TEST(Allocation, ClosedFormMakesLossesEqual) {
+  std::mt19937 random(8);
+  std::lognormal_distribution<double> loss(0, 1.5);
+  std::vector<double> c(500);
+  for (double &v : c)
+    v = loss(random);
+  std::vector<double> bits = closedFormBits(c, {}, 3.25);
+  double mean = 0, arith = 0, logs = 0, total = 0;
+  for (size_t j = 0; j < c.size(); ++j) {
+    mean += bits[j] / double(c.size());
+    arith += c[j] / double(c.size());
+    logs += std::log(c[j]) / double(c.size());
+    total += c[j] * std::pow(4.0, -bits[j]);
+    EXPECT_NEAR(c[j] * std::pow(4.0, -bits[j]) / (c[0] * std::pow(4.0, -bits[0])), 1, 1e-9);
+  }
+  EXPECT_NEAR(mean, 3.25, 1e-9);
+  EXPECT_NEAR(total / (double(c.size()) * arith * std::pow(4.0, -3.25)), std::exp(logs) / arith,
+              1e-9);
+  // Weighted: an item of many weights moves the mean.
+  std::vector<double> two = closedFormBits({1, 16}, {3, 1}, 4);
+  EXPECT_NEAR(two[0] * 0.75 + two[1] * 0.25, 4, 1e-12);
+  EXPECT_NEAR(two[1] - two[0], 2, 1e-12);
+}
+
+// Where losses follow the law that the closed form assumes, it finds nearly what is best.
+TEST(Allocation, ClosedFormNearTheOptimum) {
+  std::mt19937 random(9);
+  std::lognormal_distribution<double> loss(0, 2);
+  std::vector<Item> items(40);
+  for (Item &item : items) {
+    item.elements = 4096 * (1 + random() % 4);
+    double c = loss(random);
+    for (int bits = 2; bits <= 8; ++bits)
+      item.options.push_back({"q" + std::to_string(bits), item.elements * unsigned(bits) / 8,
+                              double(item.elements) * c * std::pow(4.0, -bits)});
+  }
+  uint64_t elements = 0;
+  for (const Item &item : items)
+    elements += item.elements;
+  uint64_t budget = elements * 4 / 8;
+  auto exact = knapsack(items, budget), closed = closedForm(items, budget),
+       same = uniform(items, budget);
+  ASSERT_TRUE(exact && closed && same);
+  EXPECT_LE(closed->bytes, budget);
+  EXPECT_GT(double(closed->bytes), 0.99 * double(budget));
+  EXPECT_LT(closed->cost, 1.05 * exact->cost);
+  EXPECT_LT(closed->cost, 0.7 * same->cost);
 }
