@@ -91,6 +91,8 @@ Expected<std::string> Compilation::metadata() {
                       {"activations", options.activations},
                       {"decode_bytes", int64_t(decodeBytes)},
                       {"tensors", tensorTable()}};
+  if (!options.passes.empty())
+    object["passes"] = options.passes; // it computes something else than the model says
   json::Array observers;
   owned->module->walk([&](ObserveOp op) {
     json::Array weights;

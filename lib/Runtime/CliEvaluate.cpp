@@ -108,6 +108,30 @@ Status checkOutput(const std::string &path, bool force) {
   return {};
 }
 
+/// The windows of a baseline, with or without its rows, in the place of a text.
+static Status readWindows(const Model &model, const std::string &path, std::string_view file,
+                          size_t &window, std::vector<int32_t> &tokens) {
+  auto bad = [&](const char *what) { return Status::error(QUERN_ERROR_FILE, path + ": " + what); };
+  BaselineHeader h;
+  if (file.size() < sizeof h)
+    return bad("is damaged or was cut off");
+  std::memcpy(&h, file.data(), sizeof h);
+  size_t vocab = size_t(model.engine->program().vocab_size);
+  if (h.vocab != vocab)
+    return bad("was made for another vocabulary");
+  uint64_t ids;
+  if (h.window < 2 || h.windows == 0 || __builtin_mul_overflow(h.windows, h.window, &ids) ||
+      ids > (file.size() - sizeof h) / sizeof(int32_t))
+    return bad("is damaged or was cut off");
+  window = h.window;
+  tokens.resize(ids);
+  std::memcpy(tokens.data(), file.data() + sizeof h, ids * sizeof(int32_t));
+  for (int32_t id : tokens)
+    if (id < 0 || size_t(id) >= vocab)
+      return bad("holds a token that does not exist");
+  return {};
+}
+
 Status perplexity(Model &model, const Options &options) {
   if (!options.saveLogits.empty())
     if (Status s = checkOutput(options.saveLogits, options.force); s.failed())
@@ -117,11 +141,17 @@ Status perplexity(Model &model, const Options &options) {
     return s;
   Plan plan;
   std::vector<int32_t> all;
-  if (Status s = model.tokenize(text, /*special=*/false, /*prefix=*/false, all); s.failed())
-    return s;
-  plan.prefix = model.tokenizer->prefix();
   size_t context = size_t(model.engine->program().context);
-  plan.window = options.window ? size_t(options.window) : std::min<size_t>(512, context / 2);
+  if (text.starts_with(std::string_view(baselineMagic, sizeof baselineMagic))) {
+    if (Status s = readWindows(model, options.text, text, plan.window, all); s.failed())
+      return s;
+  } else {
+    if (Status s = model.tokenize(text, /*special=*/false, /*prefix=*/false, all); s.failed())
+      return s;
+    plan.window = options.window ? size_t(options.window) : std::min<size_t>(512, context / 2);
+  }
+  if (model.tokenizer)
+    plan.prefix = model.tokenizer->prefix();
   if (Status s = checkWindow(model, plan); s.failed())
     return s;
   plan.windows = all.size() / plan.window;

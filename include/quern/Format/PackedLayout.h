@@ -84,6 +84,11 @@ public:
   /// Writes the learned tables (tableBytes bytes, to be stored at tableStart).
   llvm::Error packTables(const Components &rows, llvm::MutableArrayRef<uint8_t> out) const;
 
+  /// The inverse: sets what a panel holds in `rows`, which allocate() sized. Scales shared by
+  /// several rows are the last row's.
+  llvm::Error unpackPanel(llvm::ArrayRef<uint8_t> in, int64_t panel, Components &rows) const;
+  llvm::Error unpackTables(llvm::ArrayRef<uint8_t> in, Components &rows) const;
+
   /// Planes of a step cut off after `columns` columns (a multiple of 32): offsets change, as a
   /// row's last step stores no more than it needs. Returns the bytes used.
   int64_t stepPlanes(int64_t columns, llvm::SmallVectorImpl<BitPlane> &planes) const;
@@ -133,6 +138,7 @@ private:
   llvm::Expected<llvm::SmallVector<const Components *>> dataOfTerms(const Components &rows) const;
   llvm::Error packTerm(const Components &rows, int64_t panel,
                        llvm::MutableArrayRef<uint8_t> out) const;
+  llvm::Error unpackTerm(llvm::ArrayRef<uint8_t> in, int64_t panel, Components &rows) const;
 };
 
 } // namespace quern::format

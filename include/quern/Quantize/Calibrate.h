@@ -23,7 +23,7 @@ struct Windows {
   }
 };
 
-class Program;
+class Predictor;
 
 /// English prose in the public domain, 280 KB.
 llvm::StringRef builtinText();
@@ -31,7 +31,7 @@ llvm::StringRef builtinText();
 /// Reads a text, the built-in one if `path` is empty, and cuts it up; a last partial window is
 /// dropped. `window` 0: 512 or half the context. `limit`: tokens at most, 0: all; spread evenly
 /// over the text. Fails for texts shorter than a window or not valid UTF-8.
-llvm::Expected<Windows> readWindows(Program &program, llvm::StringRef path, int64_t window,
+llvm::Expected<Windows> readWindows(Predictor &program, llvm::StringRef path, int64_t window,
                                     uint64_t limit);
 
 struct CalibrateOptions {

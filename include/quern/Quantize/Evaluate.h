@@ -17,7 +17,7 @@ namespace quern::quantize {
 class Baseline {
 public:
   /// Runs the windows and keeps what they predict: windows x (window - 1) x vocabulary floats.
-  static llvm::Expected<Baseline> create(Program &program, const Windows &windows);
+  static llvm::Expected<Baseline> create(Predictor &program, const Windows &windows);
 
   const Windows &windows() const { return *text; }
   /// Log-probabilities of window `i`, [window - 1][vocabulary].
@@ -36,6 +36,8 @@ private:
 struct Divergence {
   std::vector<double> kl;        ///< by position, window after window
   std::vector<double> windowKl;  ///< mean of each window
+  /// By window: sums of -log p(next token) of B and of A.
+  std::vector<double> windowLoss, windowBaseLoss;
   double loss = 0, baseLoss = 0; ///< sums of -log p(next token)
   double changeSquared = 0;      ///< sum of (p_B(next) - p_A(next))^2
   uint64_t agree = 0;            ///< positions where both predict the same token
@@ -50,14 +52,21 @@ struct Divergence {
   double agreement() const;
   /// Half the width of the 95 % interval of the mean, from resampling windows.
   double interval() const;
+  /// B's perplexity over A's, and its 95 % interval when windows are drawn again, both at once.
+  struct Ratio {
+    double value = 1, low = 1, high = 1;
+  };
+  Ratio perplexityRatio() const;
+  /// Mean KL at each scored position of a window.
+  std::vector<double> byPosition() const;
   llvm::json::Object report() const;
 };
 
 /// Runs `program` over the baseline's windows.
-llvm::Expected<Divergence> measure(Program &program, const Baseline &baseline);
+llvm::Expected<Divergence> measure(Predictor &program, const Baseline &baseline);
 
 /// The same window by window with both models side by side, which needs no memory.
-llvm::Expected<Divergence> measure(Program &a, Program &b, const Windows &windows,
+llvm::Expected<Divergence> measure(Predictor &a, Predictor &b, const Windows &windows,
                                    llvm::function_ref<bool(double)> progress);
 
 /// One position: adds KL(a || b) and the rest. `logA`: log-probabilities; `b`: logits.

@@ -8,6 +8,7 @@
 #ifndef QUERN_QUANTIZE_PROGRAM_H
 #define QUERN_QUANTIZE_PROGRAM_H
 
+#include "quern/Quantize/Predictor.h"
 #include "quern/Runtime/quern.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
@@ -22,38 +23,36 @@ namespace quern::quantize {
 
 struct ProgramOptions {
   bool floatEngine = true; ///< decode all weights to f32; else the model's own formats
+  std::string format;      ///< not the float engine: of float weights
+  std::string activations; ///< not the float engine; empty: as compiled
   bool observers = false;  ///< see setObserver
   int64_t context = 0;     ///< 0: the model's own, at most 4096
   unsigned threads = 0;    ///< 0: one for each core
 };
 
-class Program {
+class Program : public Predictor {
 public:
   /// Compiles a model file, or loads a shared library that `quern compile --emit=shared` wrote.
   static llvm::Expected<std::unique_ptr<Program>> create(llvm::StringRef model,
                                                          const ProgramOptions &options);
-  ~Program();
+  ~Program() override;
   Program(const Program &) = delete;
 
-  int64_t vocabulary() const { return info.vocab_size; }
-  int64_t context() const { return info.context; }
+  int64_t vocabulary() const override { return info.vocab_size; }
+  int64_t context() const override { return info.context; }
   /// The JSON object of docs/Runtime.md.
   const llvm::json::Object &metadata() const { return meta; }
 
-  /// Ids of a text, without special tokens.
-  llvm::Expected<std::vector<int32_t>> tokenize(llvm::StringRef text);
-  /// What the model wants in front of every text: its BOS, or nothing.
-  llvm::Expected<std::vector<int32_t>> prefix();
-
-  /// Runs a sequence from its start; `logits` [tokens][vocabulary] receives all rows.
-  llvm::Error run(llvm::ArrayRef<int32_t> tokens, std::vector<float> &logits);
+  llvm::Expected<std::vector<int32_t>> tokenize(llvm::StringRef text) override;
+  llvm::Expected<std::vector<int32_t>> prefix() override;
+  llvm::Error run(llvm::ArrayRef<int32_t> tokens, std::vector<float> &logits) override;
 
   /// Called on every thread with the rows that enter observer `index` (Runtime/Program.h).
   using Observer = void (*)(void *user, int32_t index, const float *rows, int32_t count,
                             int32_t columns, int32_t thread, int32_t threads);
   void setObserver(Observer observer, void *user);
 
-  /// Puts other values in the place of a matrix of `rows` x `columns`; float engine only. An
+  /// Puts other values in the place of a weight of `rows` x `columns` (a vector: one row); float engine only. An
   /// empty `values` brings the model's own back.
   llvm::Error replaceWeight(llvm::StringRef name, llvm::ArrayRef<float> values, int64_t rows,
                             int64_t columns);

@@ -15,7 +15,7 @@ using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
 
-Expected<Windows> quern::quantize::readWindows(Program &program, StringRef path, int64_t window,
+Expected<Windows> quern::quantize::readWindows(Predictor &program, StringRef path, int64_t window,
                                                uint64_t limit) {
   std::unique_ptr<llvm::MemoryBuffer> buffer;
   StringRef text = builtinText();

@@ -86,7 +86,39 @@ double Divergence::interval() const {
   return (means[974] - means[25]) / 2;
 }
 
+Divergence::Ratio Divergence::perplexityRatio() const {
+  Ratio out;
+  size_t n = windowLoss.size();
+  out.value = out.low = out.high = std::exp((loss - baseLoss) / double(kl.size()));
+  if (n < 2)
+    return out;
+  std::mt19937_64 random(1);
+  double positions = double(kl.size()) / double(n);
+  std::vector<double> ratios(1000);
+  for (double &r : ratios) {
+    double difference = 0;
+    for (size_t i = 0; i < n; ++i) {
+      size_t w = random() % n;
+      difference += windowLoss[w] - windowBaseLoss[w];
+    }
+    r = std::exp(difference / (positions * double(n)));
+  }
+  std::sort(ratios.begin(), ratios.end());
+  out.low = ratios[25];
+  out.high = ratios[974];
+  return out;
+}
+
+std::vector<double> Divergence::byPosition() const {
+  size_t windows = windowKl.size(), positions = windows ? kl.size() / windows : 0;
+  std::vector<double> out(positions);
+  for (size_t i = 0; i < kl.size(); ++i)
+    out[i % positions] += kl[i] / double(windows);
+  return out;
+}
+
 llvm::json::Object Divergence::report() const {
+  Ratio ratio = perplexityRatio();
   return llvm::json::Object{{"kl_mean", mean()},
                             {"kl_interval", interval()},
                             {"kl_median", percentile(0.5)},
@@ -96,13 +128,16 @@ llvm::json::Object Divergence::report() const {
                             {"rms_probability_change", rmsChange()},
                             {"perplexity", perplexity()},
                             {"baseline_perplexity", basePerplexity()},
+                            {"perplexity_ratio", ratio.value},
+                            {"perplexity_ratio_interval", {ratio.low, ratio.high}},
+                            {"position_kl", llvm::json::Array(byPosition())},
                             {"positions", int64_t(kl.size())},
                             {"windows", int64_t(windowKl.size())},
                             {"window_kl", llvm::json::Array(windowKl)}};
 }
 
 /// The logits of the scored positions of a window.
-static Error runWindow(Program &program, const Windows &windows, size_t i,
+static Error runWindow(Predictor &program, const Windows &windows, size_t i,
                        std::vector<float> &logits) {
   std::vector<int32_t> ids = windows.prefix;
   llvm::append_range(ids, windows.at(i).drop_back()); // the last is only predicted
@@ -126,8 +161,10 @@ static void scoreWindow(ArrayRef<float> logA, ArrayRef<float> b, ArrayRef<int32_
                       tokens[i + 1], parts[p]);
     });
   pool.wait();
-  double sum = 0;
+  double sum = 0, loss = 0, baseLoss = 0;
   for (const Divergence &p : parts) {
+    loss += p.loss;
+    baseLoss += p.baseLoss;
     for (double v : p.kl)
       sum += v;
     llvm::append_range(out.kl, p.kl);
@@ -137,6 +174,8 @@ static void scoreWindow(ArrayRef<float> logA, ArrayRef<float> b, ArrayRef<int32_
     out.agree += p.agree;
   }
   out.windowKl.push_back(sum / double(positions));
+  out.windowLoss.push_back(loss);
+  out.windowBaseLoss.push_back(baseLoss);
 }
 
 static void logSoftmaxRows(std::vector<float> &logits, size_t vocabulary,
@@ -151,7 +190,7 @@ static void logSoftmaxRows(std::vector<float> &logits, size_t vocabulary,
   pool.wait();
 }
 
-Expected<Baseline> Baseline::create(Program &program, const Windows &windows) {
+Expected<Baseline> Baseline::create(Predictor &program, const Windows &windows) {
   Baseline out;
   out.text = &windows;
   out.vocabulary = size_t(program.vocabulary());
@@ -172,7 +211,7 @@ static Error checkFinite(const Divergence &d) {
   return Error::success();
 }
 
-Expected<Divergence> quern::quantize::measure(Program &program, const Baseline &baseline) {
+Expected<Divergence> quern::quantize::measure(Predictor &program, const Baseline &baseline) {
   Divergence out;
   llvm::DefaultThreadPool pool;
   std::vector<float> logits;
@@ -187,7 +226,7 @@ Expected<Divergence> quern::quantize::measure(Program &program, const Baseline &
   return out;
 }
 
-Expected<Divergence> quern::quantize::measure(Program &a, Program &b, const Windows &windows,
+Expected<Divergence> quern::quantize::measure(Predictor &a, Predictor &b, const Windows &windows,
                                               llvm::function_ref<bool(double)> progress) {
   if (a.vocabulary() != b.vocabulary())
     return createStringError("the models have vocabularies of " + llvm::Twine(a.vocabulary()) +

@@ -56,6 +56,10 @@ Expected<std::unique_ptr<Program>> Program::create(StringRef model, const Progra
     compile.dequantize = true;
     compile.activations = "f32";
     compile.kvCache = "f32";
+  } else {
+    compile.format = options.format;
+    if (!options.activations.empty())
+      compile.activations = options.activations;
   }
   Expected<llvm::json::Object> report = quern::compile(compile);
   if (!report)
@@ -170,6 +174,27 @@ Error Program::replaceWeight(StringRef name, ArrayRef<float> values, int64_t row
   if (int64_t(values.size()) != rows * columns)
     return createStringError("weight '" + name + "': expected " + llvm::Twine(rows * columns) +
                              " values, found " + llvm::Twine(values.size()));
+  // Panels, or plain rows: as the program reads them.
+  const llvm::json::Object *known = nullptr;
+  if (const llvm::json::Array *tensors = meta.getArray("tensors"))
+    for (const llvm::json::Value &value : *tensors)
+      if (const llvm::json::Object *tensor = value.getAsObject())
+        if (tensor->getString("name") == name)
+          known = tensor;
+  if (known && known->getString("layout").value_or("") == "rows") {
+    if (known->getInteger("bytes").value_or(0) != int64_t(values.size() * sizeof(float)))
+      return createStringError("weight '" + name + "' has another shape or is not f32");
+    Aligned plain;
+    plain.storage.resize(values.size() * sizeof(float) + 64);
+    plain.data = reinterpret_cast<uint8_t *>(
+        llvm::alignTo(reinterpret_cast<uintptr_t>(plain.storage.data()), 64));
+    memcpy(plain.data, values.data(), values.size() * sizeof(float));
+    if (functions->replaceWeight(model, name.str().c_str(), plain.data,
+                                 values.size() * sizeof(float), &error) != QUERN_OK)
+      return createStringError(error.message);
+    replaced[name] = std::move(plain);
+    return Error::success();
+  }
   format::Spec f32 = format::Spec::plain(format::Number::floating(format::FloatKind::F32));
   Expected<format::PackedLayout> layout = format::PackedLayout::get(f32, rows, columns);
   if (!layout)
