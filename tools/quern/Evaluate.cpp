@@ -50,7 +50,7 @@ createSecond(llvm::StringRef model, llvm::StringRef path, bool floatEngine,
     auto executable = quantize::Executable::open(path, options.threads);
     if (!executable)
       return executable.takeError();
-    if (llvm::Error e = (*executable)->decodeInto(**program))
+    if (llvm::Error e = (*executable)->decodeInto(**program, model))
       return std::move(e);
     return std::move(*program);
   }

@@ -9,6 +9,7 @@
 #include "quern/Format/Known.h"
 #include "quern/Format/PackedLayout.h"
 #include "quern/Import/Inspect.h"
+#include "quern/Import/ModelFile.h"
 #include "quern/Import/Parsers.h"
 #include "quern/Runtime/Payload.h"
 #include "quern/Runtime/Tokenizer.h"
@@ -240,7 +241,27 @@ static Expected<std::vector<float>> decodeTensor(const Tensor &tensor) {
   return values;
 }
 
-Error Executable::decodeInto(Program &program) const {
+/// Whether `values` are those of the model's tensor, but for rounding.
+static Expected<bool> resembles(const import::ModelFile &model, const Tensor &tensor,
+                                ArrayRef<float> values) {
+  const import::TensorInfo *info = model.find(tensor.name);
+  if (!info || info->elements() != int64_t(values.size()))
+    return true; // fused or renamed; the program's own table has been checked
+  Expected<import::TensorBytes> bytes = import::mapTensor(model, *info);
+  if (!bytes)
+    return bytes.takeError();
+  std::vector<float> own(values.size());
+  if (Error e = import::decodeRows(*info, bytes->bytes(), tensor.rows(), tensor.columns(), own))
+    return std::move(e);
+  double error = 0, norm = 0;
+  for (auto [a, b] : llvm::zip(own, values)) {
+    error += (double(a) - b) * (double(a) - b);
+    norm += double(a) * a;
+  }
+  return error <= 0.5 * norm; // rows in another order: twice the norm
+}
+
+Error Executable::decodeInto(Program &program, StringRef model) const {
   auto section = payload->section(runtime::WeightSection);
   auto fail = [&](const llvm::Twine &why) { return createStringError(path + ": " + why); };
   if (std::optional<StringRef> passes = metadata.getString("passes"))
@@ -253,12 +274,22 @@ Error Executable::decodeInto(Program &program) const {
   if (!wanted || wanted->size() != tensors->size())
     return fail("it has " + llvm::Twine(uint64_t(tensors->size())) + " tensors, the model " +
                 llvm::Twine(uint64_t(wanted ? wanted->size() : 0)));
+  Expected<import::ModelFile> source = import::open(model);
+  if (!source)
+    return source.takeError();
   for (const Tensor &tensor : *tensors) {
     if (tensor.shape.size() > 2)
       return fail("'" + tensor.name + "' holds experts; give --engine own");
     Expected<std::vector<float>> values = decodeTensor(tensor);
     if (!values)
       return fail("tensor '" + tensor.name + "': " + llvm::toString(values.takeError()));
+    Expected<bool> same = resembles(*source, tensor, *values);
+    if (!same)
+      return same.takeError();
+    if (!*same)
+      return fail("the rows of '" + tensor.name + "' are not those of '" + model +
+                  "'; GGUF orders the rows of some models for rotation otherwise than Hugging "
+                  "Face: compare with the model as `quern convert` writes it");
     if (Error e = program.replaceWeight(tensor.name, *values, tensor.rows(), tensor.columns()))
       return fail(llvm::toString(std::move(e)));
   }
