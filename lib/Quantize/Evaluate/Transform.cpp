@@ -53,6 +53,8 @@ const Transform transforms[] = {
      withStatistics<SmoothActivationsPassOptions, createSmoothActivationsPass>},
     {"search", "scales that weights round best with (AWQ)", true,
      withStatistics<SearchScalesPassOptions, createSearchScalesPass>},
+    {"clip", "weights to the range that rounds best (AWQ); changes what the model computes", true,
+     withStatistics<ClipWeightsPassOptions, createClipWeightsPass>},
     {"rotate", "residual stream, rotated in the weights; not where the table is tied", false,
      withData<RotateStreamPassOptions, createRotateStreamPass>},
 };

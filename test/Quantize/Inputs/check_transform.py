@@ -1,4 +1,6 @@
 """usage: check_transform.py logits A.npy B.npy TOLERANCE     B is A, relative to A's largest logit, and not the same bits
+       check_transform.py divergence TOKENS BASE.npy OTHER.npy... CONDITION    the condition holds of mean KLs of logits to BASE's
+                                                                               (by name) and of perplexities (name_ppl)
        check_transform.py kl FILE.json... CONDITION         the condition holds of the files' mean KLs by name, such as 'plain > 10 * smooth'"""
 import json
 import os
@@ -12,6 +14,22 @@ if sys.argv[1] == "logits":
     print("largest difference", error)
     assert error < float(sys.argv[4]), error
     assert error > 0, "nothing changed"
+elif sys.argv[1] == "divergence":
+    tokens, base, *others, condition = sys.argv[2:]
+    following = np.array([int(t) for t in tokens.split(",")][1:])
+
+    def log_probabilities(path):
+        x = np.load(path).astype(np.float64)
+        x -= x.max(1, keepdims=True)
+        return x - np.log(np.exp(x).sum(1, keepdims=True))
+
+    expected, values = log_probabilities(base), {}
+    for path in others:
+        found, name = log_probabilities(path), os.path.splitext(os.path.basename(path))[0]
+        values[name] = float((np.exp(expected) * (expected - found)).sum(1).mean())
+        values[name + "_ppl"] = float(np.exp(-found[np.arange(len(following)), following].mean()))
+    print(values)
+    assert eval(condition, {}, values), (condition, values)
 else:
     *files, condition = sys.argv[2:]
     kl = {os.path.splitext(os.path.basename(f))[0]: json.load(open(f))["kl_mean"] for f in files}

@@ -40,15 +40,20 @@ def read(path):
     return tokens, inputs
 
 
-one, both = read(sys.argv[1]), read(sys.argv[2])
-assert both[0] == 2 * one[0]
-for (names, rows, a), (_, more, b) in zip(one[1], both[1]):
-    assert more == 2 * rows, names
-    assert np.array_equal(a[0], b[0]), names  # the largest stays
-    for x, y in zip(a[1:], b[1:]):
-        assert np.allclose(2 * x, y, rtol=1e-6), names
-    # The diagonal holds sums of squares; no |x| is larger than the largest.
-    columns = len(a[0])
-    diagonal = a[4][np.arange(columns) * (np.arange(columns) + 3) // 2]
-    assert np.all(diagonal <= rows * a[0].astype(float) ** 2 * (1 + 1e-5)), names
-    assert np.all(diagonal * rows >= a[1] ** 2 * (1 - 1e-5)), names
+def main():
+    one, both = read(sys.argv[1]), read(sys.argv[2])
+    assert both[0] == 2 * one[0]
+    for (names, rows, a), (_, more, b) in zip(one[1], both[1]):
+        assert more == 2 * rows, names
+        assert np.array_equal(a[0], b[0]), names  # the largest stays
+        for x, y in zip(a[1:], b[1:]):
+            assert np.allclose(2 * x, y, rtol=1e-6), names
+        # The diagonal holds sums of squares; no |x| is larger than the largest.
+        columns = len(a[0])
+        diagonal = a[4][np.arange(columns) * (np.arange(columns) + 3) // 2]
+        assert np.all(diagonal <= rows * a[0].astype(float) ** 2 * (1 + 1e-5)), names
+        assert np.all(diagonal * rows >= a[1] ** 2 * (1 - 1e-5)), names
+
+
+if __name__ == "__main__":
+    main()

@@ -89,6 +89,24 @@ def SearchScalesPass : ScalingPass<"quern-search-scales", [
   }];
 }
 
+def ClipWeightsPass : MigrationPass<"quern-clip-weights", [
+    Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
+    Option<"format", "format", "std::string", [{"q4_0"}],
+           "The format whose rounding error is to fall, as quern.format spells it">,
+    Option<"steps", "steps", "unsigned", "10", "Limits tried: 1 - i / (2 steps) of the largest">]> {
+  let summary = "Clip weights to the range that rounds best (AWQ)";
+  let description = [{
+    Of each run of weights that share a scale in `format`, tries limits below the largest magnitude and keeps
+    the one whose rounding changes the run's part of the results least: d H dᵀ, with the block of
+    H = XᵀX that belongs to the run. A limit that is no better than none is not taken. Unlike the other passes
+    here this one changes what the model computes: it is half of rounding, and
+    comes last. Matrices that make queries or keys are left: softmax makes much of their largest products.
+    The solver of `quern quantize` chooses scales by the same error itself.
+  }];
+  let statistics = [Statistic<"clipped", "clipped", "Matrices that were clipped">,
+                    Statistic<"refused", "refused", "Matrices of products that were not">];
+}
+
 def RotateInputsPass : MigrationPass<"quern-rotate-inputs", [
     Option<"block", "block", "int64_t", "512", "Largest block; a power of two">,
     Option<"opsOnly", "ops-only", "bool", "false",
