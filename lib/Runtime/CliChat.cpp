@@ -7,7 +7,6 @@
 #include "CliGenerate.h"
 #include "quern/Runtime/Chat.h"
 #include <cstdio>
-#include <iostream>
 #include <unistd.h>
 
 namespace quern::runtime::cli {
@@ -39,6 +38,15 @@ static Status render(const Model &model, const ChatFormat &format,
   return {};
 }
 
+/// A line of standard input without its end; false at the end of the input.
+static bool readLine(std::string &line) {
+  line.clear();
+  int c;
+  while ((c = std::getc(stdin)) != EOF && c != '\n')
+    line += char(c);
+  return c != EOF || !line.empty();
+}
+
 Status chat(Model &model, const Options &options) {
   ChatFormat format;
   if (Status s = loadFormat(model, format); s.failed())
@@ -67,7 +75,7 @@ Status chat(Model &model, const Options &options) {
         std::fputs("> ", stdout);
         std::fflush(stdout);
       }
-      if (!std::getline(std::cin, line) || (terminal && line.empty()))
+      if (!readLine(line) || (terminal && line.empty()))
         break;
     }
     messages.push_back({ChatRole::User, line});

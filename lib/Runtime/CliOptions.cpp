@@ -4,15 +4,14 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Cli.h"
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <functional>
-#include <iostream>
 #include <iterator>
-#include <sstream>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -94,12 +93,13 @@ template <typename T> bool number(const std::string &text, T &out, T least, T mo
 
 bool tokenList(Options &o, const std::string &text) {
   o.hasTokens = true;
-  std::stringstream in(text);
-  for (std::string part; std::getline(in, part, ',');) {
+  for (size_t at = 0; at < text.size();) {
+    size_t end = std::min(text.find(',', at), text.size());
     int32_t id;
-    if (!number(part, id, 0, INT32_MAX))
+    if (!number(text.substr(at, end - at), id, 0, INT32_MAX))
       return false;
     o.tokens.push_back(id);
+    at = end + 1;
   }
   return !o.tokens.empty();
 }
@@ -265,9 +265,18 @@ Status parse(int argc, char **argv, Options &o) {
   return {};
 }
 
+/// All that is left of a stream. Streams of the C++ library would be half of a small program.
+static bool readAll(std::FILE *in, std::string &out) {
+  out.clear();
+  char buffer[1 << 14];
+  while (size_t n = std::fread(buffer, 1, sizeof buffer, in))
+    out.append(buffer, n);
+  return !std::ferror(in);
+}
+
 Status readText(const std::string &path, std::string &out) {
   if (path == "-") {
-    out.assign(std::istreambuf_iterator<char>(std::cin), {});
+    readAll(stdin, out);
     return {};
   }
   struct stat s;
@@ -275,11 +284,12 @@ Status readText(const std::string &path, std::string &out) {
     return Status::error(QUERN_ERROR_FILE, path + ": cannot open: " + std::strerror(errno));
   if (S_ISDIR(s.st_mode))
     return Status::error(QUERN_ERROR_FILE, path + ": is a directory, expected a text file");
-  std::ifstream in(path, std::ios::binary);
+  std::FILE *in = std::fopen(path.c_str(), "rb");
   if (!in)
     return Status::error(QUERN_ERROR_FILE, path + ": cannot open: " + std::strerror(errno));
-  out.assign(std::istreambuf_iterator<char>(in), {});
-  if (in.bad())
+  bool ok = readAll(in, out);
+  std::fclose(in);
+  if (!ok)
     return Status::error(QUERN_ERROR_FILE, path + ": cannot read");
   return {};
 }

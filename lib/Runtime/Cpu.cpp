@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <sched.h>
 #include <set>
+#include <string>
 #include <sys/syscall.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -160,13 +160,24 @@ Status chooseTarget(const quern_program &program, std::string_view wanted,
                                             ") lacks what the program was compiled for:" + why);
 }
 
+/// The start of one of the kernel's files; empty if there is none.
+static std::string readStart(const std::string &path) {
+  std::string out;
+  if (std::FILE *in = std::fopen(path.c_str(), "r")) {
+    char buffer[4096];
+    out.assign(buffer, std::fread(buffer, 1, sizeof buffer, in));
+    std::fclose(in);
+  }
+  return out;
+}
+
 std::string cpuName() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);)
-    if (line.rfind("model name", 0) == 0)
-      if (size_t colon = line.find(": "); colon != std::string::npos)
-        return line.substr(colon + 2);
-  return "unknown";
+  std::string text = readStart("/proc/cpuinfo"), key = "model name";
+  size_t at = text.find(key);
+  size_t colon = at == std::string::npos ? at : text.find(": ", at);
+  if (colon == std::string::npos)
+    return "unknown";
+  return text.substr(colon + 2, text.find('\n', colon) - colon - 2);
 }
 
 static std::vector<int> allowedCpus() {
@@ -193,10 +204,9 @@ std::vector<int> physicalCores() {
   std::vector<int> cores;
   std::set<std::string> seen;
   for (int cpu : allowedCpus()) {
-    std::ifstream in("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                     "/topology/thread_siblings_list");
-    std::string siblings;
-    if (!std::getline(in, siblings) || siblings.empty())
+    std::string siblings = readStart("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                                     "/topology/thread_siblings_list");
+    if (siblings.empty())
       siblings = "#" + std::to_string(cpu); // unknown: count it as a core of its own
     if (seen.insert(siblings).second)
       cores.push_back(cpu);
@@ -207,9 +217,9 @@ std::vector<int> physicalCores() {
 int defaultThreads() {
   int threads = int(physicalCores().size());
   // "max 100000" or "150000 100000": quota and period in microseconds.
-  std::ifstream in("/sys/fs/cgroup/cpu.max");
   double quota = 0, period = 0;
-  if (in >> quota >> period && quota > 0 && period > 0)
+  if (std::sscanf(readStart("/sys/fs/cgroup/cpu.max").c_str(), "%lf %lf", &quota, &period) == 2 &&
+      quota > 0 && period > 0)
     threads = std::min(threads, std::max(1, int((quota + period - 1) / period)));
   return threads;
 }

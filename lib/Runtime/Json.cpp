@@ -5,9 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Runtime/Json.h"
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 namespace quern::runtime {
 
@@ -88,10 +91,18 @@ void Json::print(std::string &out) const {
       out += "null";
       break;
     }
-    auto end = number == std::floor(number) && std::fabs(number) < 1e15
-                   ? std::to_chars(buffer, buffer + sizeof buffer, int64_t(number)).ptr
-                   : std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
-    out.append(buffer, end);
+    if (number == std::floor(number) && std::fabs(number) < 1e15) {
+      out.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, int64_t(number)).ptr);
+      break;
+    }
+    // The fewest digits that read back the same. (std::to_chars brings 127 KB of tables.)
+    for (int digits = 15; digits <= 17; ++digits) {
+      std::snprintf(buffer, sizeof buffer, "%.*g", digits, number);
+      if (std::strtod(buffer, nullptr) == number)
+        break;
+    }
+    std::replace(buffer, buffer + std::strlen(buffer), ',', '.'); // a host's locale
+    out += buffer;
     break;
   }
   case Kind::String:
