@@ -204,8 +204,8 @@ Value Interpreter::binary(const Expr &e) {
       return fail("division by zero");
     else if (op == "//")
       out = x / y - (x % y != 0 && (x < 0) != (y < 0));
-    else
-      out = (x % y + y) % y;
+    else if ((out = x % y) != 0 && (out < 0) != (y < 0))
+      out += y; // the remainder has the sign of the divisor
     return overflow ? fail("a number grows too large") : Value::of(out);
   }
   double x = a.asDouble(), y = b.asDouble();

@@ -27,6 +27,7 @@ TEST(ChatTemplate, Computes) {
   for (auto [source, expected] : std::vector<std::pair<const char *, const char *>>{
            {"{{ 1 + 2 * 3 ** 2 - -4 // 3 }}", "21"},
            {"{{ 7 % -3 ~ '|' ~ -7 // 2 ~ '|' ~ 1 / 2 }}", "-2|-4|0.5"},
+           {"{{ 1 % 9223372036854775807 ~ '|' ~ -1 % 9223372036854775807 }}", "1|9223372036854775806"},
            {"{{ 'a' in 'abc' and 'b' not in ['a'] }}", "True"},
            {"{{ [1, 'x', {'k': none}] }}", "[1, 'x', {'k': None}]"},
            {"{{ \"it's\" | tojson }} {{ [\"it's\", 'a\"'] }}", "\"it's\" [\"it's\", 'a\"']"},
