@@ -1,7 +1,7 @@
 """Checks what transforms do to statistics and weights against what numpy makes of the same.
 
 usage: check_migrate.py spread BEFORE.qst AFTER.qst       largest over mean magnitude of channels falls everywhere
-       check_migrate.py kurtosis BEFORE.qst AFTER.qst     of what norms give: falls below 4, from far above
+       check_migrate.py kurtosis BEFORE.qst AFTER.qst     of what norms give: falls below 4, of some from far above
        check_migrate.py search S.qst BEFORE.gguf AFTER.gguf STEPS    the exponents that AWQ's search in q4_0 takes
        check_migrate.py clip S.qst BEFORE.gguf AFTER.gguf STEPS      the limits that AWQ's clip search in q4_0 takes
 """
@@ -51,12 +51,15 @@ def spread(before, after):
 
 
 def kurtosis(before, after):
+    most = 0
     for name, a in inputs(before).items():
         if "attn_q" not in name and "ffn_gate" not in name:
             continue
         b = inputs(after)[name]
         print(name, a.kurtosis, b.kurtosis)
-        assert a.kurtosis > 8 and b.kurtosis < 4, name
+        most = max(most, a.kurtosis)
+        assert b.kurtosis < min(4, a.kurtosis), name
+    assert most > 20, most
 
 
 def search(path, before, after, steps):

@@ -2,6 +2,7 @@
 #include "quern/Reference/Ops.h"
 #include "quern/Reference/Tolerance.h"
 #include "gtest/gtest.h"
+#include <bit>
 #include <complex>
 #include <numeric>
 #include <random>
@@ -199,4 +200,52 @@ TEST(Experts, IndexedProductAndCombination) {
   std::vector<float> combined(2), weights = {0.5f, 2, 1, 0.1f};
   combineExperts(out, weights, 2, 1, combined);
   EXPECT_EQ(combined, (std::vector<float>{3, 18}));
+}
+
+// In int8 with a scale a token and a row, as both multiplied by a dense Hadamard matrix.
+TEST(Hadamard, RotatedProductInInt8) {
+  constexpr size_t k = 512, n = 12;
+  std::vector<float> x = randomValues(k, 1), w = randomValues(n * k, 2), rotatedX(k), rotatedW;
+  for (size_t at : {5u, 130u, 400u})
+    x[at] *= 200;
+  auto dense = [](size_t i, size_t j) {
+    return (std::popcount(i & j) % 2 ? -1.0 : 1.0) / std::sqrt(double(k));
+  };
+  auto multiply = [&](const float *row) {
+    std::vector<float> out(k);
+    for (size_t i = 0; i < k; ++i) {
+      double sum = 0;
+      for (size_t j = 0; j < k; ++j)
+        sum += dense(i, j) * double(row[j]);
+      out[i] = float(sum);
+    }
+    return out;
+  };
+  hadamard(x, k, rotatedX);
+  std::vector<float> expectedX = multiply(x.data());
+  for (size_t i = 0; i < k; ++i)
+    ASSERT_NEAR(rotatedX[i], expectedX[i], 1e-4) << i;
+  for (size_t row = 0; row < n; ++row)
+    for (float v : multiply(w.data() + row * k))
+      rotatedW.push_back(v);
+  std::vector<float> exact(n);
+  linear(matrix(x, 1), matrix(w, n), {}, ActivationFormat::F32, exact);
+  // What is left of x Wᵀ once both are rounded, relative to its size.
+  auto errorOf = [&](const std::vector<float> &input, const std::vector<float> &weights) {
+    std::vector<int8_t> codes(n * k);
+    std::vector<float> scales(n), decoded(n * k), out(n);
+    quantizeRow(weights, k, codes, scales);
+    for (size_t i = 0; i < n * k; ++i)
+      decoded[i] = float(codes[i]) * scales[i / k];
+    linear(matrix(input, 1), matrix(decoded, n), {}, ActivationFormat::Int8, out);
+    double error = 0, size = 0;
+    for (size_t i = 0; i < n; ++i) {
+      error += std::pow(double(out[i]) - double(exact[i]), 2);
+      size += std::pow(double(exact[i]), 2);
+    }
+    return std::sqrt(error / size);
+  };
+  double plain = errorOf(x, w), rotated = errorOf(rotatedX, rotatedW);
+  EXPECT_LT(rotated, 0.02);
+  EXPECT_LT(rotated, plain) << plain;
 }
