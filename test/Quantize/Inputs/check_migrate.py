@@ -42,8 +42,9 @@ def rounded(w):
 
 
 def spread(before, after):
+    later = inputs(after)
     for name, a in inputs(before).items():
-        ratio = [i.abs_max.max() / i.abs_max.mean() for i in (a, inputs(after)[name])]
+        ratio = [i.abs_max.max() / i.abs_max.mean() for i in (a, later[name])]
         print(name, *ratio)
         if name == "token_embd.weight":
             continue  # tied, not scaled
@@ -51,11 +52,11 @@ def spread(before, after):
 
 
 def kurtosis(before, after):
-    most = 0
+    most, later = 0, inputs(after)
     for name, a in inputs(before).items():
         if "attn_q" not in name and "ffn_gate" not in name:
             continue
-        b = inputs(after)[name]
+        b = later[name]
         print(name, a.kurtosis, b.kurtosis)
         most = max(most, a.kurtosis)
         assert b.kurtosis < min(4, a.kurtosis), name
