@@ -74,7 +74,8 @@ struct InsertBarriers : quern::impl::InsertBarriersPassBase<InsertBarriers> {
       for (Operation &op : schedule.getBody().front()) {
         if (isa<BarrierOp>(op))
           open.clear();
-        if (isa<kernel::ObserveOp>(op)) { // the caller may read all of the buffer, in every thread
+        // The caller may read all of the buffer, in every thread, or write it.
+        if (isa<kernel::ObserveOp, kernel::BoundaryOp>(op)) {
           separate(&op);
           open.clear();
           observed = true;

@@ -41,9 +41,19 @@ public:
     int64_t own = llvm::alignTo(*schedule.getPrivateBytes(), alignment);
     Value mine = LLVM::MulOp::create(b, thread64, constant(own));
     privateScratch = at(at(scratch, shared), mine);
-    for (Operation &op : schedule.getBody().front())
-      if (failed(lower(&op)))
+    Block &body = schedule.getBody().front();
+    // What a skipped part would define, addresses alone, is made before all parts.
+    bool parts = !body.getOps<kernel::BoundaryOp>().empty();
+    auto acts = [](Operation &op) {
+      return isa<LaunchOp, BarrierOp, kernel::ObserveOp, kernel::BoundaryOp>(op);
+    };
+    for (Operation &op : body)
+      if (!(parts && acts(op)) && failed(lower(&op)))
         return failure();
+    for (Operation &op : body)
+      if (parts && acts(op) && failed(lower(&op)))
+        return failure();
+    endPart();
     LLVM::ReturnOp::create(b, ValueRange());
     return success();
   }
@@ -124,13 +134,18 @@ private:
           return success();
         })
         .Case([&](BarrierOp) {
-          Value barrier = field(offsetof(quern_step, barrier), pointer);
-          LLVM::CallOp::create(b, TypeRange(), barrierName, ValueRange{barrier, thread, threads});
+          callBarrier();
           return success();
         })
         .Case([&](LaunchOp launch) { return lowerLaunch(launch); })
         .Case([&](kernel::ObserveOp observe) { return lowerObserve(observe); })
+        .Case([&](kernel::BoundaryOp boundary) { return lowerBoundary(boundary); })
         .Default([](Operation *op) { return op->emitOpError("is not part of a schedule"); });
+  }
+
+  void callBarrier() {
+    Value barrier = field(offsetof(quern_step, barrier), pointer);
+    LLVM::CallOp::create(b, TypeRange(), barrierName, ValueRange{barrier, thread, threads});
   }
 
   /// units * thread / threads.
@@ -177,10 +192,26 @@ private:
     b.setInsertionPointToStart(rest);
   }
 
-  LogicalResult lowerObserve(kernel::ObserveOp observe) {
-    auto type = cast<MemRefType>(observe.getBuffer().getType());
+  /// A function of the caller's that takes rows: (context, index, buffer, rows, columns, thread,
+  /// threads); null if it has none.
+  struct RowsCall {
+    Value function;
+    SmallVector<Value> arguments;
+    Type resultType;
+    Value create(OpBuilder &b, Location loc) const {
+      SmallVector<Type> types;
+      for (Value argument : ArrayRef(arguments).drop_front())
+        types.push_back(argument.getType());
+      auto type = LLVM::LLVMFunctionType::get(resultType, types);
+      auto call = LLVM::CallOp::create(b, loc, type, arguments);
+      return isa<LLVM::LLVMVoidType>(resultType) ? Value() : call.getResult();
+    }
+  };
+  FailureOr<RowsCall> rowsCall(Operation *op, Value buffer, int64_t index, Value count,
+                               int64_t functionOffset, int64_t contextOffset, Type resultType) {
+    auto type = cast<MemRefType>(buffer.getType());
     if (!type.getElementType().isF32())
-      return observe.emitOpError("expects a buffer of f32");
+      return op->emitOpError("expects a buffer of f32");
     // Rows beyond two dimensions are several a token: [tokens, experts, columns].
     int64_t columns = type.getShape().back(), perToken = 1;
     for (int64_t extent : type.getShape().drop_front().drop_back())
@@ -189,17 +220,58 @@ private:
     auto number = [&](int64_t n) -> Value {
       return LLVM::ConstantOp::create(b, b.getI32IntegerAttr(int32_t(n)));
     };
-    Value rows = LLVM::TruncOp::create(
-        b, i32, LLVM::MulOp::create(b, values[observe.getCount()], constant(perToken)));
-    Value observer = field(offsetof(quern_step, observe), pointer);
-    Value context = field(offsetof(quern_step, observe_context), pointer);
-    SmallVector<Value> arguments = {observer,        context, number(observe.getIndex()),
-                                    values[observe.getBuffer()], rows, number(columns),
-                                    thread,          threads};
-    auto type32 = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
-                                              {pointer, i32, pointer, i32, i32, i32, i32});
-    ifNotNull(observer, [&] { LLVM::CallOp::create(b, type32, arguments); });
+    Value rows =
+        LLVM::TruncOp::create(b, i32, LLVM::MulOp::create(b, values[count], constant(perToken)));
+    Value function = field(functionOffset, pointer);
+    Value context = field(contextOffset, pointer);
+    return RowsCall{
+        function,
+        {function, context, number(index), values[buffer], rows, number(columns), thread, threads},
+        resultType};
+  }
+
+  LogicalResult lowerObserve(kernel::ObserveOp observe) {
+    FailureOr<RowsCall> call =
+        rowsCall(observe, observe.getBuffer(), observe.getIndex(), observe.getCount(),
+                 offsetof(quern_step, observe), offsetof(quern_step, observe_context),
+                 LLVM::LLVMVoidType::get(b.getContext()));
+    if (failed(call))
+      return failure();
+    ifNotNull(call->function, [&] { call->create(b, b.getLoc()); });
     return success();
+  }
+
+  /// Begins a part, which runs unless the caller's function returns zero.
+  LogicalResult lowerBoundary(kernel::BoundaryOp boundary) {
+    endPart();
+    FailureOr<RowsCall> call =
+        rowsCall(boundary, boundary.getBuffer(), boundary.getIndex(), boundary.getCount(),
+                 offsetof(quern_step, boundary), offsetof(quern_step, boundary_context),
+                 b.getI32Type());
+    if (failed(call))
+      return failure();
+    Value none = LLVM::ZeroOp::create(b, pointer);
+    Value wanted = LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne, call->function, none);
+    Block *block = b.getInsertionBlock();
+    Block *next = block->splitBlock(b.getInsertionPoint());
+    Block *part = b.createBlock(next), *ask = b.createBlock(part);
+    Value runs = call->create(b, b.getLoc());
+    callBarrier();
+    Value zero = LLVM::ZeroOp::create(b, b.getI32Type());
+    LLVM::CondBrOp::create(
+        b, LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne, runs, zero).getResult(), part, next);
+    b.setInsertionPointToEnd(block);
+    LLVM::CondBrOp::create(b, wanted, ask, part);
+    b.setInsertionPointToStart(part);
+    afterPart = next;
+    return success();
+  }
+  void endPart() {
+    if (!afterPart)
+      return;
+    LLVM::BrOp::create(b, afterPart);
+    b.setInsertionPointToStart(afterPart);
+    afterPart = nullptr;
   }
 
   ImplicitLocOpBuilder &b;
@@ -208,6 +280,7 @@ private:
   ScheduleOp schedule;
   Value thread64, threads64, scratch, privateScratch;
   llvm::DenseMap<Value, Value> values;
+  Block *afterPart = nullptr; ///< where the part being lowered ends
 };
 
 struct LowerSchedule : quern::impl::LowerSchedulePassBase<LowerSchedule> {

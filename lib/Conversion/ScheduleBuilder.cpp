@@ -157,8 +157,8 @@ LogicalResult ScheduleBuilder::convert(Operation *op) {
   b.setLoc(op->getLoc());
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<EmbeddingOp, LinearOp, ExpertLinearOp, RMSNormOp, LayerNormOp, RopeOp, AttentionOp,
-            GatedActivationOp, AddOp, ScaleOp, HadamardOp, SoftcapOp, TakeRowsOp, ObserveOp, RouteOp,
-            CombineExpertsOp>([&](auto op) { return convert(op); })
+            GatedActivationOp, AddOp, ScaleOp, HadamardOp, SoftcapOp, TakeRowsOp, ObserveOp, BoundaryOp,
+            RouteOp, CombineExpertsOp>([&](auto op) { return convert(op); })
       .Case<UseOp, func::ReturnOp>([](auto) { return success(); })
       .Default([](Operation *op) { return op->emitOpError("has no kernel"); });
 }
@@ -179,6 +179,10 @@ LogicalResult ScheduleBuilder::run(StringRef name) {
   logits = end->getOperand(0);
   if (auto cap = logits.getDefiningOp<SoftcapOp>())
     logits = cap.getX();
+  // Tables that layers share cannot be made in one of them, which may be skipped.
+  if (!forward.getOps<BoundaryOp>().empty())
+    for (RopeOp rope : forward.getOps<RopeOp>())
+      ropeTable(rope.getRope());
   for (Operation &op : forward.getBody().front())
     if (!done.contains(&op) && failed(convert(&op)))
       return failure();

@@ -44,6 +44,7 @@ private:
   mlir::LogicalResult convert(SoftcapOp op);
   mlir::LogicalResult convert(TakeRowsOp op);
   mlir::LogicalResult convert(ObserveOp op);
+  mlir::LogicalResult convert(BoundaryOp op);
   mlir::LogicalResult convert(RouteOp op);
   mlir::LogicalResult convert(CombineExpertsOp op);
 

@@ -116,6 +116,11 @@ LogicalResult ScheduleBuilder::convert(ObserveOp op) {
   return success();
 }
 
+LogicalResult ScheduleBuilder::convert(BoundaryOp op) {
+  kernel::BoundaryOp::create(b, buffer(op.getX()), op.getIndex(), countOf(op.getX()));
+  return success();
+}
+
 LogicalResult ScheduleBuilder::convert(RouteOp op) {
   Value ids = resultBuffer(op.getIds()), weights = resultBuffer(op.getWeights());
   int64_t experts = rowsType(op.getLogits()).getShape().back();

@@ -65,6 +65,9 @@ Error Compilation::buildModel() {
   if (options.observers)
     if (Error e = runPasses(*owned, "quern-insert-observers"))
       return e;
+  if (options.boundaries)
+    if (Error e = runPasses(*owned, "quern-insert-boundaries"))
+      return e;
   if (failed(mlir::verify(*owned->module)))
     return createStringError(options.model + ": " + owned->diagnostics);
   llvm::raw_string_ostream os(bytecode);

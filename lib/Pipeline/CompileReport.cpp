@@ -93,17 +93,39 @@ Expected<std::string> Compilation::metadata() {
                       {"tensors", tensorTable()}};
   if (!options.passes.empty())
     object["passes"] = options.passes; // it computes something else than the model says
-  json::Array observers;
-  owned->module->walk([&](ObserveOp op) {
-    json::Array weights;
-    for (Attribute name : op.getWeights())
-      weights.push_back(cast<StringAttr>(name).getValue());
-    observers.push_back(json::Object{
-        {"columns", cast<RankedTensorType>(op.getX().getType()).getShape().back()},
-        {"weights", std::move(weights)}});
+  // Observers, and boundaries with the weights that the part behind each reads first.
+  json::Array observers, boundaries;
+  SymbolTable symbols(*owned->module);
+  ::llvm::StringSet<> seen;
+  json::Array *first = nullptr;
+  owned->module->walk([&](Operation *op) {
+    if (auto boundary = dyn_cast<BoundaryOp>(op)) {
+      boundaries.push_back(json::Object{
+          {"columns", cast<RankedTensorType>(boundary.getX().getType()).getShape().back()},
+          {"weights", json::Array()}});
+      first = boundaries.back().getAsObject()->getArray("weights");
+    }
+    for (Value operand : op->getOperands())
+      if (auto use = operand.getDefiningOp<UseOp>()) {
+        auto weight = symbols.lookup<WeightOp>(use.getWeight());
+        StringRef name = weight && weight.isView() ? *weight.getSource() : use.getWeight();
+        if (seen.insert(name).second && first)
+          first->push_back(name);
+      }
+    if (auto observe = dyn_cast<ObserveOp>(op)) {
+      json::Array weights;
+      for (Attribute name : observe.getWeights())
+        weights.push_back(cast<StringAttr>(name).getValue());
+      observers.push_back(json::Object{
+          {"columns", cast<RankedTensorType>(observe.getX().getType()).getShape().back()},
+          {"part", int64_t(boundaries.size())},
+          {"weights", std::move(weights)}});
+    }
   });
   if (options.observers)
     object["observers"] = std::move(observers);
+  if (options.boundaries)
+    object["boundaries"] = std::move(boundaries);
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(object));
   return text;

@@ -276,7 +276,7 @@ Error Interpreter::State::run(Operation *operation) {
   };
   return llvm::TypeSwitch<Operation *, Error>(operation)
       .Case([&](UseOp op) { return runUse(op); })
-      .Case([&](ObserveOp) { return Error::success(); })
+      .Case<ObserveOp, BoundaryOp>([&](auto) { return Error::success(); })
       .Case([&](EmbeddingOp op) {
         return runGather(op, op.getTable(), op.getTokens(), op.getResult());
       })

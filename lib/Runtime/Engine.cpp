@@ -193,6 +193,8 @@ void Engine::runStep(quern_step &step) {
   step.barrier = &pool->barrier();
   step.observe = observer;
   step.observe_context = observerContext;
+  step.boundary = boundary;
+  step.boundary_context = boundaryContext;
   struct Call {
     quern_forward forward;
     const quern_step *step;

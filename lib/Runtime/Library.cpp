@@ -278,6 +278,14 @@ quern_status quern_set_observer(quern_model *model, quern_observer_callback obse
   return QUERN_OK;
 }
 
+quern_status quern_set_boundary(quern_model *model, quern_boundary_callback boundary, void *user) {
+  if (!model)
+    return QUERN_ERROR_ARGUMENT;
+  model->model.engine->boundary = boundary;
+  model->model.engine->boundaryContext = user;
+  return QUERN_OK;
+}
+
 quern_status quern_replace_weight(quern_model *model, const char *name, const void *data,
                                   size_t size, quern_error *error) {
   if (!model || !name)

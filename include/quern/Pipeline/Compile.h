@@ -40,6 +40,7 @@ struct CompileOptions {
   int64_t context = 0;              ///< 0: the model's own, at most 4096
   bool weightsBeside = false;
   bool observers = false;  ///< show the inputs of products to the program's caller (calibration)
+  bool boundaries = false; ///< let the program's caller run parts of it
   bool dequantize = false; ///< `format` replaces coded weights, too
   bool dryRun = false; ///< plan and report, write nothing
   bool force = false;  ///< overwrite the output

@@ -26,6 +26,7 @@ struct ProgramOptions {
   std::string format;      ///< not the float engine: of float weights
   std::string activations; ///< not the float engine; empty: as compiled
   bool observers = false;  ///< see setObserver
+  bool parts = false;      ///< see runParts
   int64_t context = 0;     ///< 0: the model's own, at most 4096
   unsigned threads = 0;    ///< 0: one for each core
 };
@@ -46,6 +47,21 @@ public:
   llvm::Expected<std::vector<int32_t>> tokenize(llvm::StringRef text) override;
   llvm::Expected<std::vector<int32_t>> prefix() override;
   llvm::Error run(llvm::ArrayRef<int32_t> tokens, std::vector<float> &logits) override;
+
+  /// A program with parts can be run part by part, in order of their numbers: part 0 makes the first
+  /// residual stream, the last makes logits, and all that one needs of those before it is the stream:
+  /// [tokens][streamColumns]. One part without `ProgramOptions::parts`.
+  size_t parts() const { return streamParts + 1; }
+  int64_t streamColumns() const { return columns; }
+  /// The first part that reads a weight; 0 if none says.
+  size_t partOfWeight(llvm::StringRef name) const { return partOf.lookup(name); }
+  /// Gets the stream that leaves `part`, some rows at a time, from the first on.
+  using StreamSink = llvm::function_ref<void(size_t part, size_t row, llvm::ArrayRef<float> rows)>;
+  /// Runs parts [first, end) of a sequence from its start. `stream`: what enters part `first`,
+  /// for first > 0; `leave` gets what leaves each part that is run, but the last of the program;
+  /// `logits` is as in `run`, if the last is run, and may be null else.
+  llvm::Error runParts(llvm::ArrayRef<int32_t> tokens, size_t first, size_t end,
+                       llvm::ArrayRef<float> stream, StreamSink leave, std::vector<float> *logits);
 
   /// Called on every thread with the rows that enter observer `index` (Runtime/Program.h).
   using Observer = void (*)(void *user, int32_t index, const float *rows, int32_t count,
@@ -68,6 +84,9 @@ private:
   int32_t sequence = -1;
   quern_info info = {};
   llvm::json::Object meta;
+  llvm::StringMap<size_t> partOf; ///< weights
+  size_t streamParts = 0;         ///< boundaries
+  int64_t columns = 0;            ///< of the stream
   std::string folder; ///< of the compiled program; removed at the end
   struct Aligned {
     std::vector<uint8_t> storage;

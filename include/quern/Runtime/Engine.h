@@ -86,6 +86,9 @@ public:
   /// Called by programs with observers, on every thread; see Program.h.
   quern_observer observer = nullptr;
   void *observerContext = nullptr;
+  /// The same of programs with boundaries.
+  quern_boundary boundary = nullptr;
+  void *boundaryContext = nullptr;
 
   /// Puts other data in the place of a weight: exactly as many bytes, packed in the same way, which
   /// must outlive the engine. Null: the program's own again.

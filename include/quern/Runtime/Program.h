@@ -26,6 +26,13 @@ extern "C" {
 typedef void (*quern_observer)(void *context, int32_t index, const float *activations,
                                int32_t rows, int32_t columns, int32_t thread, int32_t threads);
 
+/* Called by every thread of a program with boundaries, which are numbered in order: `rows`
+ * activations of `columns` floats are all that the rest of the program reads of what went before,
+ * cache aside. They may be changed, each by one thread. Returns zero to skip what lies between this
+ * boundary and the next, the same in every thread. */
+typedef int32_t (*quern_boundary)(void *context, int32_t index, float *activations, int32_t rows,
+                                  int32_t columns, int32_t thread, int32_t threads);
+
 typedef struct quern_step {
   int32_t token_count;      /* 1 .. program.max_tokens */
   int32_t output_count;     /* rows of logits wanted, 0 .. token_count */
@@ -41,6 +48,8 @@ typedef struct quern_step {
   void *barrier;            /* opaque, for quern_barrier */
   quern_observer observe;   /* or null; only programs compiled with observers call it */
   void *observe_context;
+  quern_boundary boundary; /* or null; only programs compiled with boundaries call it */
+  void *boundary_context;
 } quern_step;
 
 /* Provided by the runtime: returns once all `threads` threads have arrived. */

@@ -156,6 +156,16 @@ typedef void (*quern_observer_callback)(void *user, int32_t index, const float *
 QUERN_API quern_status quern_set_observer(quern_model *model, quern_observer_callback observer,
                                           void *user);
 
+/* Called on each of the model's threads, at the same time, while a program compiled with boundaries
+ * runs: `rows` x `columns` floats are all that the rest of the program reads of what went before
+ * boundary `index`, cache aside. The callback may change them, each row on one thread, and
+ * returns whether the part up to the next boundary runs, the same on all threads. */
+typedef int32_t (*quern_boundary_callback)(void *user, int32_t index, float *activations,
+                                           int32_t rows, int32_t columns, int32_t thread,
+                                           int32_t threads);
+QUERN_API quern_status quern_set_boundary(quern_model *model, quern_boundary_callback boundary,
+                                          void *user);
+
 /* Puts `size` bytes at `data` (aligned to 64, kept by the caller, packed as the weight is) in the
  * place of a weight, for this model only; a null `data` brings the program's own back. */
 QUERN_API quern_status quern_replace_weight(quern_model *model, const char *name, const void *data,

@@ -27,8 +27,10 @@ struct Program::Interface {
   decltype(&quern_tokenize) tokenize;
   decltype(&quern_sequence_new) sequenceNew;
   decltype(&quern_rollback) rollback;
+  decltype(&quern_prefill) prefill;
   decltype(&quern_prefill_all) prefillAll;
   decltype(&quern_set_observer) setObserver;
+  decltype(&quern_set_boundary) setBoundary;
   decltype(&quern_replace_weight) replaceWeight;
 };
 
@@ -50,6 +52,7 @@ Expected<std::unique_ptr<Program>> Program::create(StringRef model, const Progra
   compile.targets = {"native"};
   compile.context = options.context;
   compile.observers = options.observers;
+  compile.boundaries = options.parts;
   compile.threads = options.threads;
   if (options.floatEngine) {
     compile.format = "f32";
@@ -86,8 +89,10 @@ Error Program::load(StringRef path, unsigned threads) {
   find(functions->tokenize, "quern_tokenize");
   find(functions->sequenceNew, "quern_sequence_new");
   find(functions->rollback, "quern_rollback");
+  find(functions->prefill, "quern_prefill");
   find(functions->prefillAll, "quern_prefill_all");
   find(functions->setObserver, "quern_set_observer");
+  find(functions->setBoundary, "quern_set_boundary");
   find(functions->replaceWeight, "quern_replace_weight");
   if (missing)
     return createStringError("'" + path +
@@ -106,6 +111,14 @@ Error Program::load(StringRef path, unsigned threads) {
     return parsed.takeError();
   if (llvm::json::Object *object = parsed->getAsObject())
     meta = std::move(*object);
+  if (const llvm::json::Array *boundaries = meta.getArray("boundaries"))
+    for (const llvm::json::Value &value : *boundaries) {
+      const llvm::json::Object *boundary = value.getAsObject();
+      columns = *boundary->getInteger("columns");
+      ++streamParts;
+      for (const llvm::json::Value &name : *boundary->getArray("weights"))
+        partOf[*name.getAsString()] = streamParts;
+    }
   if (functions->sequenceNew(model, &sequence, &error) != QUERN_OK)
     return createStringError(error.message);
   return Error::success();
@@ -154,6 +167,53 @@ Error Program::run(ArrayRef<int32_t> tokens, std::vector<float> &logits) {
   if (functions->rollback(model, sequence, 0, &error) != QUERN_OK ||
       functions->prefillAll(model, sequence, tokens.data(), tokens.size(), logits.data(), &error) !=
           QUERN_OK)
+    return createStringError(error.message);
+  return Error::success();
+}
+
+namespace {
+/// One call of runParts: boundary i lies between parts i and i + 1.
+struct PartsRun {
+  size_t first, end;
+  ArrayRef<float> stream;
+  Program::StreamSink leave;
+  size_t entered = 0;       ///< rows of `stream` that were used
+  std::vector<size_t> left; ///< rows that left, by part
+
+  static int32_t boundary(void *user, int32_t index, float *rows, int32_t count, int32_t columns,
+                          int32_t thread, int32_t) {
+    auto &run = *static_cast<PartsRun *>(user);
+    size_t part = size_t(index), size = size_t(count) * size_t(columns);
+    if (thread == 0 && part + 1 == run.first) {
+      memcpy(rows, run.stream.data() + run.entered * size_t(columns), size * sizeof(float));
+      run.entered += size_t(count);
+    } else if (thread == 0 && part >= run.first && part < run.end) {
+      run.leave(part, run.left[part], ArrayRef(rows, size));
+      run.left[part] += size_t(count);
+    }
+    return part + 1 >= run.first && part + 1 < run.end;
+  }
+};
+} // namespace
+
+Error Program::runParts(ArrayRef<int32_t> tokens, size_t first, size_t end, ArrayRef<float> stream,
+                        StreamSink leave, std::vector<float> *logits) {
+  assert(first < end && end <= parts() && (first == 0 || stream.size() == tokens.size() * size_t(columns)));
+  PartsRun state{first, end, stream, leave, 0, std::vector<size_t>(parts())};
+  quern_error error;
+  if (functions->rollback(model, sequence, 0, &error) != QUERN_OK)
+    return createStringError(error.message);
+  functions->setBoundary(model, PartsRun::boundary, &state);
+  quern_status status;
+  if (end == parts() && logits) {
+    logits->resize(tokens.size() * size_t(info.vocab_size));
+    status = functions->prefillAll(model, sequence, tokens.data(), tokens.size(), logits->data(),
+                                   &error);
+  } else {
+    status = functions->prefill(model, sequence, tokens.data(), tokens.size(), nullptr, &error);
+  }
+  functions->setBoundary(model, nullptr, nullptr);
+  if (status != QUERN_OK)
     return createStringError(error.message);
   return Error::success();
 }

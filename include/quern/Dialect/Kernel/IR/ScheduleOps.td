@@ -127,6 +127,17 @@ def Kernel_ObserveOp : Kernel_Op<"observe"> {
   let assemblyFormat = "$buffer `as` $index `rows` $count attr-dict `:` type($buffer)";
 }
 
+def Kernel_BoundaryOp : Kernel_Op<"boundary"> {
+  let summary = "lets the program's caller replace a buffer and skip what follows";
+  let description = [{
+    Every thread calls the step's boundary function, if it has one, with the boundary's number and
+    the buffer's first `count` rows; where that returns zero, everything up to the next boundary,
+    or the end, is skipped. Barriers before and after order what it does with launches.
+  }];
+  let arguments = (ins AnyStaticShapeMemRef:$buffer, I64Attr:$index, Index:$count);
+  let assemblyFormat = "$buffer `as` $index `rows` $count attr-dict `:` type($buffer)";
+}
+
 def Kernel_BarrierOp : Kernel_Op<"barrier"> {
   let summary = "all threads wait for each other";
   let assemblyFormat = "attr-dict";

@@ -315,6 +315,23 @@ def Quern_ObserveOp : Quern_Op<"observe", [MemoryEffects<[MemWrite]>]> {
   let assemblyFormat = "$x `as` $index `for` $weights attr-dict `:` type($x)";
 }
 
+def Quern_BoundaryOp : Quern_Op<"boundary", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "a place where a program can be entered and left";
+  let description = [{
+    Here `x` is all that the rest of the program needs, but for the cache and the arguments.
+    `quern-insert-boundaries` numbers these places; the caller's function
+    (`quern_set_boundary`) then sees the rows of `x` at each, may put others in their place, and says
+    whether the part of the program up to the next boundary runs. Parts can so be run one at
+    a time. It computes nothing.
+
+    ```mlir
+    quern.boundary %x as 3 : tensor<?x576xf32>
+    ```
+  }];
+  let arguments = (ins Quern_Rows:$x, ConfinedAttr<I64Attr, [IntNonNegative]>:$index);
+  let assemblyFormat = "$x `as` $index attr-dict `:` type($x)";
+}
+
 //===----------------------------------------------------------------------===//
 // Experts
 //===----------------------------------------------------------------------===//

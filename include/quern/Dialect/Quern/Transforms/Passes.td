@@ -78,6 +78,27 @@ def InsertObserversPass : Pass<"quern-insert-observers", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"inserted", "inserted", "Observers inserted">];
 }
 
+def InsertBoundariesPass : Pass<"quern-insert-boundaries", "::mlir::ModuleOp"> {
+  let summary = "Mark where the program can be entered and left";
+  let description = [{
+    Puts a `quern.boundary` wherever one value of as many columns as the embedding is all that what
+    follows needs of what went before, weights, cache and arguments aside, and where a product or a
+    gather stands between it and the boundary before. In a transformer that is the residual stream,
+    after the embedding, after attention and after the feed-forward part of each layer.
+
+    ```mlir
+    // Before
+    %x = quern.add %r, %o : tensor<?x576xf32>
+    %n = quern.rms_norm %x, %g eps = 1.0e-5 : tensor<?x576xf32>, tensor<576xf32>
+    // After
+    %x = quern.add %r, %o : tensor<?x576xf32>
+    quern.boundary %x as 3 : tensor<?x576xf32>
+    %n = quern.rms_norm %x, %g eps = 1.0e-5 : tensor<?x576xf32>, tensor<576xf32>
+    ```
+  }];
+  let statistics = [Statistic<"inserted", "inserted", "Boundaries inserted">];
+}
+
 def VerifyModelPass : Pass<"quern-verify-model", "::mlir::ModuleOp"> {
   let summary = "Check that a module is a model that can be compiled";
   let description = [{
