@@ -244,10 +244,9 @@ private:
   /// Begins a part, which runs unless the caller's function returns zero.
   LogicalResult lowerBoundary(kernel::BoundaryOp boundary) {
     endPart();
-    FailureOr<RowsCall> call =
-        rowsCall(boundary, boundary.getBuffer(), boundary.getIndex(), boundary.getCount(),
-                 offsetof(quern_step, boundary), offsetof(quern_step, boundary_context),
-                 b.getI32Type());
+    FailureOr<RowsCall> call = rowsCall(boundary, boundary.getBuffer(), boundary.getIndex(),
+                                        boundary.getCount(), offsetof(quern_step, boundary),
+                                        offsetof(quern_step, boundary_context), b.getI32Type());
     if (failed(call))
       return failure();
     Value none = LLVM::ZeroOp::create(b, pointer);

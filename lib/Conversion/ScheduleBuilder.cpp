@@ -116,8 +116,8 @@ Value ScheduleBuilder::takeColumns(Value tensor, Value use) {
 }
 
 Value ScheduleBuilder::activations(Value tensor, kernel::Activation form, Value weight) {
-  bool isSplit = getFormat(cast<RankedTensorType>(weight.getType())).kind ==
-                 format::Spec::Kind::Split;
+  bool isSplit =
+      getFormat(cast<RankedTensorType>(weight.getType())).kind == format::Spec::Kind::Split;
   Value x = isSplit ? takeColumns(tensor, weight) : buffer(tensor);
   if (form == kernel::Activation::F32)
     return x;
@@ -157,8 +157,8 @@ LogicalResult ScheduleBuilder::convert(Operation *op) {
   b.setLoc(op->getLoc());
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<EmbeddingOp, LinearOp, ExpertLinearOp, RMSNormOp, LayerNormOp, RopeOp, AttentionOp,
-            GatedActivationOp, AddOp, ScaleOp, HadamardOp, SoftcapOp, TakeRowsOp, ObserveOp, BoundaryOp,
-            RouteOp, CombineExpertsOp>([&](auto op) { return convert(op); })
+            GatedActivationOp, AddOp, ScaleOp, HadamardOp, SoftcapOp, TakeRowsOp, ObserveOp,
+            BoundaryOp, RouteOp, CombineExpertsOp>([&](auto op) { return convert(op); })
       .Case<UseOp, func::ReturnOp>([](auto) { return success(); })
       .Default([](Operation *op) { return op->emitOpError("has no kernel"); });
 }

@@ -29,15 +29,15 @@ json::Array Compilation::tensorTable() {
     for (const std::string &name : readers)
       kernels.push_back(name);
     std::string kernel = llvm::join(readers, " ");
-    tensors.push_back(json::Object{
-        {"name", WeightOp(w.weight).getSymName()},
-        {"shape", std::move(shape)},
-        {"format", known.empty() ? format::print(w.spec) : known.str()},
-        {"bits", double(w.size) * 8 / double(std::max<uint64_t>(elements, 1))},
-        {"bytes", int64_t(w.size)},
-        {"layout", w.panels ? "panel" : "rows"},
-        {"activations", ""},
-        {"kernel", kernel}});
+    tensors.push_back(
+        json::Object{{"name", WeightOp(w.weight).getSymName()},
+                     {"shape", std::move(shape)},
+                     {"format", known.empty() ? format::print(w.spec) : known.str()},
+                     {"bits", double(w.size) * 8 / double(std::max<uint64_t>(elements, 1))},
+                     {"bytes", int64_t(w.size)},
+                     {"layout", w.panels ? "panel" : "rows"},
+                     {"activations", ""},
+                     {"kernel", kernel}});
   }
   // How activations enter the products with each weight: what `fast` is, too.
   auto activationName = [&](ActivationFormat format, const PackedWeight &weight) {

@@ -48,9 +48,9 @@ public:
   llvm::Expected<std::vector<int32_t>> prefix() override;
   llvm::Error run(llvm::ArrayRef<int32_t> tokens, std::vector<float> &logits) override;
 
-  /// A program with parts can be run part by part, in order of their numbers: part 0 makes the first
-  /// residual stream, the last makes logits, and all that one needs of those before it is the stream:
-  /// [tokens][streamColumns]. One part without `ProgramOptions::parts`.
+  /// A program with parts can be run part by part, in order of their numbers: part 0 makes the
+  /// first residual stream, the last makes logits, and all that one needs of those before it is the
+  /// stream: [tokens][streamColumns]. One part without `ProgramOptions::parts`.
   size_t parts() const { return streamParts + 1; }
   int64_t streamColumns() const { return columns; }
   /// The first part that reads a weight; 0 if none says.
@@ -68,8 +68,8 @@ public:
                             int32_t columns, int32_t thread, int32_t threads);
   void setObserver(Observer observer, void *user);
 
-  /// Puts other values in the place of a weight of `rows` x `columns` (a vector: one row); float engine only. An
-  /// empty `values` brings the model's own back.
+  /// Puts other values in the place of a weight of `rows` x `columns` (a vector: one row); float
+  /// engine only. An empty `values` brings the model's own back.
   llvm::Error replaceWeight(llvm::StringRef name, llvm::ArrayRef<float> values, int64_t rows,
                             int64_t columns);
 
@@ -87,7 +87,7 @@ private:
   llvm::StringMap<size_t> partOf; ///< weights
   size_t streamParts = 0;         ///< boundaries
   int64_t columns = 0;            ///< of the stream
-  std::string folder; ///< of the compiled program; removed at the end
+  std::string folder;             ///< of the compiled program; removed at the end
   struct Aligned {
     std::vector<uint8_t> storage;
     uint8_t *data = nullptr;

@@ -40,7 +40,9 @@ Error Quantization::measureCandidate(Tensor &tensor, Candidate &candidate) {
     return values.takeError();
   if (Error e = program->replaceWeight(tensor.name, *values, tensor.rows, tensor.columns))
     return e;
-  Expected<Divergence> found = measure(*program, *baseline);
+  // What comes before the tensor computes what it did.
+  streams->replay(program->partOfWeight(tensor.name));
+  Expected<Divergence> found = measure(*streams, *baseline);
   if (!found)
     return found.takeError();
   candidate.kl = std::max(0.0, found->mean());

@@ -198,7 +198,8 @@ struct PartsRun {
 
 Error Program::runParts(ArrayRef<int32_t> tokens, size_t first, size_t end, ArrayRef<float> stream,
                         StreamSink leave, std::vector<float> *logits) {
-  assert(first < end && end <= parts() && (first == 0 || stream.size() == tokens.size() * size_t(columns)));
+  assert(first < end && end <= parts() &&
+         (first == 0 || stream.size() == tokens.size() * size_t(columns)));
   PartsRun state{first, end, stream, leave, 0, std::vector<size_t>(parts())};
   quern_error error;
   if (functions->rollback(model, sequence, 0, &error) != QUERN_OK)

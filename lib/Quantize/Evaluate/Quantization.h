@@ -9,6 +9,7 @@
 #define QUERN_LIB_QUANTIZE_EVALUATE_QUANTIZATION_H
 
 #include "Candidates.h"
+#include "Streams.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Evaluate.h"
 #include "llvm/Support/MathExtras.h"
@@ -57,6 +58,7 @@ private:
   std::unique_ptr<Program> program;
   Windows windows;
   std::string textKey; ///< of what is measured: the float model over the windows
+  std::optional<Streams> streams; ///< of the windows
   std::optional<Baseline> baseline;
   std::vector<double> sensitivity; ///< by tensor
   uint64_t overhead = 0;           ///< bytes of the file beyond the tensors to be chosen

@@ -68,6 +68,7 @@ Error Quantization::openProgram() {
     return e;
   ProgramOptions programOptions;
   programOptions.threads = options.threads;
+  programOptions.parts = true;
   auto made = Program::create(options.model, programOptions);
   if (!made)
     return made.takeError();
@@ -90,7 +91,8 @@ Error Quantization::openProgram() {
     key.add(bytes->bytes());
   }
   textKey = key.digits().substr(0, 16);
-  Expected<Baseline> predictions = Baseline::create(*program, windows);
+  streams.emplace(*program, windows.prefix.size() + size_t(windows.window) - 1, store->folder());
+  Expected<Baseline> predictions = Baseline::create(*streams, windows);
   if (!predictions)
     return predictions.takeError();
   baseline = std::move(*predictions);

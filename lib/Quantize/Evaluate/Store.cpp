@@ -37,19 +37,19 @@ Expected<Store> Store::create(StringRef folder) {
     llvm::SmallString<128> path;
     if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("quern-candidates", path))
       return createStringError("cannot create a temporary folder: " + ec.message());
-    out.folder = path.str().str();
+    out.root = path.str().str();
     out.removed = true;
     return out;
   }
   if (std::error_code ec = llvm::sys::fs::create_directories(folder))
     return createStringError("cannot create the folder '" + folder + "': " + ec.message());
-  out.folder = folder.str();
+  out.root = folder.str();
   return out;
 }
 
 Store::~Store() {
-  if (removed && !folder.empty())
-    llvm::sys::fs::remove_directories(folder);
+  if (removed && !root.empty())
+    llvm::sys::fs::remove_directories(root);
 }
 
 std::optional<std::vector<double>> Store::find(StringRef key, uint64_t bytes,

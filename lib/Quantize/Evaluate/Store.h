@@ -42,12 +42,13 @@ class Store {
 public:
   /// Opens or makes the folder; an empty path means a temporary one.
   static llvm::Expected<Store> create(llvm::StringRef folder);
-  Store(Store &&other) noexcept : folder(std::exchange(other.folder, "")), removed(other.removed) {}
+  Store(Store &&other) noexcept : root(std::exchange(other.root, "")), removed(other.removed) {}
   /// Removes the folder if it is temporary or `removeAtEnd` was called.
   ~Store();
   void removeAtEnd() { removed = true; }
 
-  std::string path(llvm::StringRef key) const { return folder + "/" + key.str(); }
+  const std::string &folder() const { return root; }
+  std::string path(llvm::StringRef key) const { return root + "/" + key.str(); }
   /// The numbers stored under a key beside a payload of `bytes` bytes, which are the first of the
   /// file at path(key). Nothing if there is none, or it is damaged.
   std::optional<std::vector<double>> find(llvm::StringRef key, uint64_t bytes,
@@ -58,7 +59,7 @@ public:
 
 private:
   Store() = default;
-  std::string folder;
+  std::string root;
   bool removed = false;
 };
 

@@ -8,6 +8,7 @@
 #include "quern/Format/Encode.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/ThreadPool.h"
+#include <Eigen/Core>
 #include <mutex>
 
 using namespace quern;
@@ -51,22 +52,16 @@ bool quern::quantize::isSolvable(const format::Spec &spec) {
 
 double quern::quantize::weightedError(ArrayRef<float> values, ArrayRef<float> decoded, int64_t rows,
                                       int64_t columns, ArrayRef<double> h) {
+  using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  Eigen::Map<const Floats> w(values.data(), rows, columns),
+      approximate(decoded.data(), rows, columns);
+  Matrix d = w.cast<double>() - approximate.cast<double>();
+  Matrix product = d * Eigen::Map<const Matrix>(h.data(), columns, columns);
   double total = 0;
-  std::vector<double> d(size_t(columns), 0.0);
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = 0; r < rows; ++r)
     for (int64_t k = 0; k < columns; ++k)
-      d[size_t(k)] =
-          double(values[size_t(r * columns + k)]) - double(decoded[size_t(r * columns + k)]);
-    for (int64_t i = 0; i < columns; ++i) {
-      if (d[size_t(i)] == 0)
-        continue;
-      const double *row = &h[size_t(i * columns)];
-      double sum = 0;
-      for (int64_t j = 0; j < columns; ++j)
-        sum += row[j] * d[size_t(j)];
-      total += d[size_t(i)] * sum;
-    }
-  }
+      total += d(r, k) * product(r, k);
   return total;
 }
 
