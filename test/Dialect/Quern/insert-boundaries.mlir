@@ -27,9 +27,9 @@ quern.weight @wo : tensor<32x32xf32, #quern.q4_0> layout<gguf> from [data @f at 
 // KERNELS: launch @embedding_96x32
 // KERNELS: barrier
 // KERNELS-NEXT: quern_kernel.boundary %{{.+}} as 0 rows
-// KERNELS-NEXT: barrier
+// KERNELS: barrier
 // KERNELS: quern_kernel.boundary %{{.+}} as 1 rows
-// KERNELS-NEXT: barrier
+// KERNELS: barrier
 func.func @forward(%tokens: tensor<?xi32>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>,
                    %outputs: tensor<?xi32>, %cache: !quern.kv_cache<1x2x8xf32, context = 64>)
     -> (tensor<?x96xf32>, !quern.kv_cache<1x2x8xf32, context = 64>) {
