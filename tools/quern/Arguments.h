@@ -37,6 +37,18 @@ public:
       return llvm::Error::success();
     });
   }
+  /// Sets an option or flag as the command line would.
+  llvm::Error set(llvm::StringRef name, llvm::StringRef value) const {
+    for (const auto &[known, flag] : flags)
+      if (known == name) {
+        *flag = true;
+        return llvm::Error::success();
+      }
+    for (const auto &[known, apply] : options)
+      if (known == name)
+        return apply(value);
+    return llvm::createStringError("unknown option '" + name + "'");
+  }
   /// Returns what is no option. `help` is set when help is asked for; nothing else counts then.
   llvm::Expected<std::vector<std::string>> parse(int argc, char **argv, bool &help) const {
     std::vector<std::string> rest;

@@ -38,7 +38,8 @@ its weights and tokenizer and needs only libc.
   --weights W         embed (default) or beside: in a file OUT.weights
   --emit KIND         exe (default), shared, lib, obj; asm, llvm (of one target);
                       kernels, mlir, bytecode (the model before and after lowering)
-  --size N, --bits B  quantize to this budget first: the program is then what `quern quantize`
+  --size N, --bits B, --max-kl K
+                      quantize to this budget first: the program is then what `quern quantize`
                       makes, and its options hold (quern quantize --help)
   --dry-run           print sizes, memory and plan; write nothing
   --force             overwrite OUT
@@ -100,7 +101,7 @@ namespace quern::tool {
 
 int compileModel(int argc, char **argv) {
   for (int i = 1; i < argc; ++i)
-    if (StringRef name = StringRef(argv[i]).split('=').first; name == "--size" || name == "--bits")
+    if (StringRef name = StringRef(argv[i]).split('=').first; name == "--size" || name == "--bits" || name == "--max-kl")
       return quantizeModel(argc, argv);
   CompileOptions options;
   bool json = false;

@@ -9,17 +9,22 @@
 #include "Progress.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Transform.h"
+#include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
 #include <unistd.h>
 
 namespace quern::tool {
 
 static const char usage[] =
-    "usage: quern quantize MODEL -o OUT (--size N | --bits B | --format F) [options]\n\n"
+    "usage: quern quantize MODEL -o OUT (--size N | --bits B | --max-kl K | --format F) "
+    "[options]\n\n"
     "Rounds the matrices of a float model, each to the format that keeps the model's predictions\n"
     "best within the budget. OUT is a GGUF file if its name ends in .gguf, else an executable.\n\n"
     "  --size N              bytes of the file, at most: 80MB (1e6), 80MiB (2^20)\n"
     "  --bits B              stored bits per weight over all matrices, at most\n"
+    "  --max-kl K            mean KL divergence on held-back windows of the text, at most: the\n"
+    "                        smallest file that bisection finds\n"
     "  --format F            one GGUF type for all (Q4_K, ...)\n"
     "  --text FILE           calibration text, UTF-8 (default: built-in prose in the public "
     "domain)\n"
@@ -34,6 +39,9 @@ static const char usage[] =
     "  --provider P          expected loss: measured (default) or hessian\n"
     "  --engine E            knapsack (default); the names below\n"
     "  --measure-tokens N    of the text, for measuring (default: 8192)\n"
+    "  --recipe R            options from a file or a report, or a shipped one: fast, balanced,\n"
+    "                        best; what else is given goes before it\n"
+    "  --report FILE         write the report as JSON, with the recipe that makes OUT again\n"
     "  --work DIR            keep candidates and measurements there, and use what is there\n"
     "  --allow-requantize    the loss is then relative to a lossy source\n"
     "  --dry-run             print the table, write nothing\n"
@@ -47,13 +55,56 @@ static void printUsage(llvm::raw_ostream &os) {
     os << "  " << llvm::left_justify(engine.name, 22) << engine.summary << "\n";
 }
 
+/// Sets what a recipe says; its model if there is one.
+static llvm::Error applyRecipe(llvm::StringRef name, const Arguments &arguments,
+                               quantize::QuantizeOptions &options) {
+  llvm::Expected<llvm::json::Object> recipe = quantize::readRecipe(name);
+  if (!recipe)
+    return recipe.takeError();
+  auto set = [&](llvm::StringRef key, const llvm::json::Value &value) -> llvm::Error {
+    std::string text;
+    if (auto string = value.getAsString())
+      text = string->str();
+    else if (auto number = value.getAsNumber())
+      text = llvm::formatv("{0}", value).str();
+    else if (auto flag = value.getAsBoolean(); flag && *flag)
+      text = "";
+    else
+      return llvm::createStringError("recipe '" + name + "': '" + key +
+                                     "' needs a string, a number or true");
+    if (key == "model") {
+      options.model = text;
+      return llvm::Error::success();
+    }
+    if (llvm::Error e = arguments.set("--" + key.str(), text))
+      return llvm::createStringError("recipe '" + name + "': " + llvm::toString(std::move(e)));
+    return llvm::Error::success();
+  };
+  for (auto &[key, value] : *recipe) {
+    if (key == "inputs") {
+      if (llvm::json::Object *inputs = value.getAsObject())
+        options.expectedInputs = std::move(*inputs);
+      continue;
+    }
+    llvm::json::Array single{value};
+    const llvm::json::Array *all = value.getAsArray();
+    for (const llvm::json::Value &each : all ? *all : single)
+      if (llvm::Error e = set(key, each))
+        return e;
+  }
+  return llvm::Error::success();
+}
+
 int quantizeModel(int argc, char **argv) {
   quantize::QuantizeOptions options;
+  std::string reportPath, recipe;
   bool json = false, help = false;
   Arguments arguments;
   arguments.option("-o", options.output);
   arguments.option("--text", options.text);
   arguments.option("--statistics", options.statistics);
+  arguments.option("--report", reportPath);
+  arguments.option("--recipe", recipe);
   arguments.option("--work", options.work);
   arguments.option("--format", options.format);
   arguments.option("--engine", options.engine);
@@ -71,12 +122,14 @@ int quantizeModel(int argc, char **argv) {
     });
   };
   real("--bits", options.bits);
+  real("--max-kl", options.maxKl);
   real("--damping", options.damping);
   arguments.option("--size", [&](llvm::StringRef text) -> llvm::Error {
     return quantize::parseSize(text).moveInto(options.size);
   });
   arguments.option("--formats", [&](llvm::StringRef text) {
     llvm::SmallVector<llvm::StringRef> names;
+    options.formats.clear();
     text.split(names, ',', -1, /*KeepEmpty=*/false);
     for (llvm::StringRef name : names)
       options.formats.push_back(name.trim().str());
@@ -103,6 +156,15 @@ int quantizeModel(int argc, char **argv) {
         text == "measured" ? quantize::Provider::Measured : quantize::Provider::Hessian;
     return llvm::Error::success();
   });
+  for (int i = 1; i < argc; ++i) {
+    llvm::StringRef arg = argv[i];
+    if (arg == "--recipe" && i + 1 < argc)
+      arg = argv[i + 1];
+    else if (!arg.consume_front("--recipe="))
+      continue;
+    if (llvm::Error e = applyRecipe(arg, arguments, options))
+      return fail(std::move(e));
+  }
   llvm::Expected<std::vector<std::string>> rest = arguments.parse(argc, argv, help);
   if (help) {
     llvm::consumeError(rest.takeError());
@@ -115,9 +177,14 @@ int quantizeModel(int argc, char **argv) {
   };
   if (!rest)
     return wrong(llvm::toString(rest.takeError()));
-  if (rest->size() != 1)
+  if (rest->size() > 1 || (rest->empty() && options.model.empty()))
     return wrong("expected one model");
-  options.model = (*rest)[0];
+  if (!rest->empty())
+    options.model = (*rest)[0];
+  options.recipe = !reportPath.empty();
+  if (options.recipe)
+    if (llvm::Error e = checkWritable(reportPath, options.force))
+      return fail(std::move(e));
   llvm::Expected<llvm::json::Object> report = [&] {
     ProgressLine line;
     if (isatty(2))
@@ -129,6 +196,14 @@ int quantizeModel(int argc, char **argv) {
   }();
   if (!report)
     return fail(report.takeError());
+  if (options.recipe) {
+    llvm::Expected<OutputFile> file = OutputFile::create(reportPath, options.force);
+    if (!file)
+      return fail(file.takeError());
+    file->stream() << llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object(*report)));
+    if (llvm::Error e = file->keep())
+      return fail(std::move(e));
+  }
   if (json)
     llvm::outs() << llvm::json::Value(std::move(*report)) << "\n";
   else

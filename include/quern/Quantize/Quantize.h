@@ -31,6 +31,7 @@ struct QuantizeOptions {
   std::string work;
   uint64_t size = 0;                ///< bytes of the output, at most; or
   double bits = 0;                  ///< stored bits per weight over all tensors, at most; or
+  double maxKl = 0;                 ///< mean divergence on held-back windows, at most; or
   std::string format;               ///< this format for all tensors
   std::vector<std::string> formats; ///< to choose from; empty: GGUF's scalar types of 2 to 8 bits
   std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
@@ -42,12 +43,26 @@ struct QuantizeOptions {
   uint64_t measureTokens = 8192; ///< of the text, for `measured`
   unsigned threads = 0;
   bool allowRequantize = false, dryRun = false, force = false;
+  /// Put the recipe, with hashes of all inputs, into the report.
+  bool recipe = false;
+  /// Hashes that the inputs must have, of a recipe; empty: any.
+  llvm::json::Object expectedInputs;
   std::function<bool(llvm::StringRef phase, double fraction)> progress;
   std::function<void(const std::string &)> note;
 };
 
 /// Quantizes. The report: what was chosen and why, tensor by tensor.
 llvm::Expected<llvm::json::Object> quantize(const QuantizeOptions &options);
+
+/// The options as a JSON object, by their names on the command line; what does not change the
+/// output is left out.
+llvm::json::Object recipeOf(const QuantizeOptions &options);
+/// Reads a recipe: a shipped one (fast, balanced, best), or a file of one, or of a report.
+llvm::Expected<llvm::json::Object> readRecipe(llvm::StringRef name);
+/// Hashes of the contents of model, text and statistics.
+llvm::Expected<llvm::json::Object> hashInputs(const QuantizeOptions &options);
+/// Fails, naming the input, where a hash differs.
+llvm::Error checkInputs(const llvm::json::Object &expected, const llvm::json::Object &found);
 
 /// The report as a table.
 void printReport(const llvm::json::Object &report, llvm::raw_ostream &os);

@@ -75,7 +75,8 @@ Error Quantization::measureSensitivities() {
   return Error::success();
 }
 
-Expected<double> Quantization::measureAssignment(llvm::ArrayRef<uint32_t> choice) {
+Expected<double> Quantization::measureAssignment(llvm::ArrayRef<uint32_t> choice,
+                                                 const Baseline &on) {
   for (auto [tensor, index] : llvm::zip(candidates->tensors, choice)) {
     Expected<std::vector<float>> values = candidates->values(tensor, tensor.candidates[index]);
     if (!values)
@@ -83,7 +84,7 @@ Expected<double> Quantization::measureAssignment(llvm::ArrayRef<uint32_t> choice
     if (Error e = program->replaceWeight(tensor.name, *values, tensor.rows, tensor.columns))
       return std::move(e);
   }
-  Expected<Divergence> found = measure(*program, *baseline);
+  Expected<Divergence> found = measure(*program, on);
   if (!found)
     return found.takeError();
   for (const Tensor &tensor : candidates->tensors)
@@ -101,7 +102,7 @@ Error Quantization::allocate() {
     if (Error e = measureSensitivities())
       return e;
   constexpr int rounds = 4;
-  for (int round = 0;; ++round) {
+  for (int round = 0; options.maxKl == 0; ++round) {
     Expected<Assignment> found = search();
     if (!found)
       return found.takeError();
@@ -120,15 +121,24 @@ Error Quantization::allocate() {
     if (!any)
       break;
   }
+  if (options.maxKl > 0)
+    if (Error e = findSmallest())
+      return e;
   if (Expected<Assignment> same = uniform(items(), budget))
     uniformAssignment = std::move(*same);
   else
     llvm::consumeError(same.takeError());
-  if (measured) {
-    Expected<double> total = measureAssignment(assignment.choice);
+  if (measures()) {
+    Expected<double> total = measureAssignment(assignment.choice, *baseline);
     if (!total)
       return total.takeError();
     kl = *total;
+    if (heldBack) {
+      Expected<double> held = measureAssignment(assignment.choice, *heldBack);
+      if (!held)
+        return held.takeError();
+      heldBackKl = *held;
+    }
   }
   return Error::success();
 }

@@ -50,6 +50,8 @@ Error Quantization::findBudget() {
           llvm::formatv("--bits {0} is too small: the smallest formats take {1:f3}", options.bits,
                         double(smallest) * 8 / double(elements))
               .str());
+  } else if (options.maxKl > 0) {
+    budget = std::max(smallest, elements * 9 / 16); // where sensitivities are measured
   } else {
     budget = UINT64_MAX / 2; // one format for all
   }
@@ -161,7 +163,7 @@ Error Quantization::write() {
                                " bytes, more than the " + llvm::Twine(options.size) + " allowed");
     }
     assignment = std::move(*next);
-    kl = -1; // was another assignment's
+    kl = heldBackKl = -1; // was another assignment's
     force = true;
   }
 }

@@ -19,6 +19,9 @@ namespace quern::quantize {
 /// GGUF begins every tensor at a multiple of this.
 inline uint64_t padded(uint64_t bytes) { return llvm::alignTo(bytes, 32); }
 
+/// Windows to search with, and those held back: a fifth, spread evenly, none of a single window.
+llvm::Expected<std::pair<Windows, Windows>> divideWindows(const Windows &all);
+
 class Quantization {
 public:
   explicit Quantization(const QuantizeOptions &options) : options(options) {}
@@ -33,7 +36,11 @@ private:
   llvm::Expected<Assignment> search();
   llvm::Error measureCandidate(Tensor &tensor, Candidate &candidate);
   llvm::Error measureSensitivities();
-  llvm::Expected<double> measureAssignment(llvm::ArrayRef<uint32_t> choice);
+  llvm::Expected<double> measureAssignment(llvm::ArrayRef<uint32_t> choice, const Baseline &on);
+  llvm::Error findSmallest();
+  bool measures() const {
+    return options.format.empty() && (options.provider == Provider::Measured || options.maxKl > 0);
+  }
   std::vector<Item> items() const;
   bool isGguf() const {
     return options.output.empty() || llvm::StringRef(options.output).ends_with(".gguf");
@@ -56,10 +63,10 @@ private:
   std::optional<Candidates> candidates;
   Statistics statistics;
   std::unique_ptr<Program> program;
-  Windows windows;
+  Windows windows, heldBackWindows;
   std::string textKey; ///< of what is measured: the float model over the windows
   std::optional<Streams> streams; ///< of the windows
-  std::optional<Baseline> baseline;
+  std::optional<Baseline> baseline, heldBack;
   std::vector<double> sensitivity; ///< by tensor
   uint64_t overhead = 0;           ///< bytes of the file beyond the tensors to be chosen
   uint64_t budget = 0;             ///< bytes for those
@@ -67,6 +74,7 @@ private:
   Assignment assignment;
   std::optional<Assignment> uniformAssignment;
   double kl = -1; ///< of the assignment, on the text it was chosen with
+  double heldBackKl = -1; ///< of the assignment, on windows held back
   uint64_t written = 0;
 };
 

@@ -17,11 +17,11 @@ using llvm::StringRef;
 namespace json = llvm::json;
 
 Error Quantization::checkOptions() {
-  int budgets = (options.size > 0) + (options.bits > 0) + !options.format.empty();
+  int budgets =
+      (options.size > 0) + (options.bits > 0) + (options.maxKl > 0) + !options.format.empty();
   if (budgets != 1)
-    return createStringError("expected one of --size, --bits and --format");
-  bool measured = options.provider == Provider::Measured && options.format.empty();
-  if (options.text.empty() && options.note && (options.statistics.empty() || measured))
+    return createStringError("expected one of --size, --bits, --max-kl and --format");
+  if (options.text.empty() && options.note && (options.statistics.empty() || measures()))
     options.note("no --text given: the built-in text is used, English prose in the public domain");
   Expected<Engine> found = parseEngine(options.engine);
   if (!found)
@@ -80,7 +80,16 @@ Error Quantization::openProgram() {
   Expected<Windows> read = readWindows(*program, options.text, 0, tokens);
   if (!read)
     return read.takeError();
-  windows = std::move(*read);
+  // As many more as are held back.
+  size_t count = read->count(), more = std::max<size_t>(1, count / 4);
+  read = readWindows(*program, options.text, read->window,
+                     uint64_t(count + more) * uint64_t(read->window));
+  if (!read)
+    return read.takeError();
+  Expected<std::pair<Windows, Windows>> parts = divideWindows(*read);
+  if (!parts)
+    return parts.takeError();
+  std::tie(windows, heldBackWindows) = std::move(*parts);
   Key key("measured 1");
   key.addAll(llvm::ArrayRef(windows.prefix)).addAll(llvm::ArrayRef(windows.tokens));
   key.add(double(windows.window));
@@ -96,6 +105,12 @@ Error Quantization::openProgram() {
   if (!predictions)
     return predictions.takeError();
   baseline = std::move(*predictions);
+  if (heldBackWindows.count()) {
+    Expected<Baseline> other = Baseline::create(*program, heldBackWindows);
+    if (!other)
+      return other.takeError();
+    heldBack = std::move(*other);
+  }
   return Error::success();
 }
 
@@ -118,7 +133,7 @@ Expected<json::Object> Quantization::run() {
   store.emplace(std::move(*folder));
   if (Error e = readStatistics())
     return std::move(e);
-  if (options.provider == Provider::Measured && options.format.empty())
+  if (measures())
     if (Error e = openProgram())
       return std::move(e);
   if (Error e = candidates->solve(statistics, options, *store))
@@ -136,5 +151,21 @@ Expected<json::Object> Quantization::run() {
 
 Expected<json::Object> quern::quantize::quantize(const QuantizeOptions &options) {
   auto run = [](const QuantizeOptions &final) { return Quantization(final).run(); };
-  return options.transforms.empty() ? run(options) : quantizeTransformed(options, run);
+  json::Object inputs;
+  if (options.recipe || !options.expectedInputs.empty()) {
+    Expected<json::Object> found = hashInputs(options);
+    if (!found)
+      return found.takeError();
+    if (Error e = checkInputs(options.expectedInputs, *found))
+      return std::move(e);
+    inputs = std::move(*found);
+  }
+  Expected<json::Object> report =
+      options.transforms.empty() ? run(options) : quantizeTransformed(options, run);
+  if (report && options.recipe) {
+    json::Object recipe = recipeOf(options);
+    recipe["inputs"] = std::move(inputs);
+    (*report)["recipe"] = std::move(recipe);
+  }
+  return report;
 }

@@ -46,6 +46,8 @@ json::Object Quantization::report() {
                      {"nearest_error", c.nearestError},
                      {"sensitivity", sensitivity[t]},
                      {"expected_loss", c.kl >= 0 ? c.kl : sensitivity[t] * c.error}};
+    if (assignment.cost > 0)
+      row["share"] = *row.getNumber("expected_loss") / assignment.cost;
     json::Object tried;
     for (const Candidate &other : tensor.candidates)
       tried[other.type->name] =
@@ -72,6 +74,8 @@ json::Object Quantization::report() {
     out["budget"] = int64_t(options.size);
   if (kl >= 0)
     out["kl"] = kl;
+  if (heldBackKl >= 0)
+    out["held_back_kl"] = heldBackKl;
   if (uniformAssignment && uniformAssignment->cost > 0)
     out["ratio_to_uniform"] = assignment.cost / uniformAssignment->cost;
   if (uniformAssignment && uniformAssignment->cost > 0 && options.format.empty()) {
@@ -113,6 +117,8 @@ void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream 
                      *report.getNumber("bits"));
   if (auto kl = report.getNumber("kl"))
     os << llvm::format("loss         KL %.5f on the text it was chosen with\n", *kl);
+  if (auto held = report.getNumber("held_back_kl"))
+    os << llvm::format("held back    KL %.5f on windows that nothing was chosen with\n", *held);
   if (auto ratio = report.getNumber("ratio_to_uniform"))
     os << llvm::format("uniform      the expected loss is %.3f of one format for all\n", *ratio);
   if (const json::Object *ratios = report.getObject("engines")) {

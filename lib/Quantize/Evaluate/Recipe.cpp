@@ -1,0 +1,127 @@
+//===- Recipe.cpp - Options as a file --------------------------------------===//
+//
+// A recipe is a JSON object of options by their names on the command line. What a report holds also
+// names the inputs and the hashes of what was in them, so that it says what made a file.
+//
+//===----------------------------------------------------------------------===//
+#include "Quantization.h"
+#include "quern/Quantize/Calibrate.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+using namespace quern;
+using namespace quern::quantize;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+namespace json = llvm::json;
+
+/// Shipped ones, from little work to much.
+static constexpr std::pair<llvm::StringLiteral, llvm::StringLiteral> shipped[] = {
+    {"fast", R"({"provider": "hessian", "solver": "search"})"},
+    {"balanced", R"({"provider": "measured", "solver": "descent", "measure-tokens": 8192})"},
+    {"best", R"({"provider": "measured", "solver": "descent", "measure-tokens": 32768})"},
+};
+
+Expected<json::Object> quern::quantize::readRecipe(StringRef name) {
+  std::string text;
+  for (const auto &[known, content] : shipped)
+    if (name == known)
+      text = content.str();
+  if (text.empty()) {
+    auto buffer = llvm::MemoryBuffer::getFile(name);
+    if (!buffer)
+      return createStringError("cannot read the recipe '" + name +
+                               "': " + buffer.getError().message() +
+                               "; shipped ones: fast, balanced, best");
+    text = (*buffer)->getBuffer().str();
+  }
+  Expected<json::Value> parsed = json::parse(text);
+  if (!parsed)
+    return createStringError("recipe '" + name + "': " + llvm::toString(parsed.takeError()));
+  json::Object *object = parsed->getAsObject();
+  if (object && object->getObject("recipe"))
+    object = object->getObject("recipe"); // of a report
+  if (!object)
+    return createStringError("recipe '" + name + "': expected a JSON object");
+  return std::move(*object);
+}
+
+json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
+  json::Object out{{"solver", methodName(options.method)},
+                   {"engine", options.engine},
+                   {"provider", options.provider == Provider::Measured ? "measured" : "hessian"},
+                   {"damping", options.damping},
+                   {"measure-tokens", int64_t(options.measureTokens)}};
+  auto add = [&](StringRef name, const std::string &value) {
+    if (!value.empty())
+      out[name] = value;
+  };
+  add("model", options.model);
+  add("text", options.text);
+  add("statistics", options.statistics);
+  add("format", options.format);
+  add("formats", llvm::join(options.formats, ","));
+  add("transform", llvm::join(options.transforms, ","));
+  if (options.size)
+    out["size"] = int64_t(options.size);
+  if (options.bits > 0)
+    out["bits"] = options.bits;
+  if (options.maxKl > 0)
+    out["max-kl"] = options.maxKl;
+  if (options.allowRequantize)
+    out["allow-requantize"] = true;
+  json::Array overrides;
+  for (const auto &[pattern, format] : options.overrides)
+    overrides.push_back(pattern + "=" + format);
+  if (!overrides.empty())
+    out["override"] = std::move(overrides);
+  return out;
+}
+
+static Expected<std::string> hashFile(StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
+  if (!buffer)
+    return createStringError("cannot read '" + path + "': " + buffer.getError().message());
+  return Key("file").add((*buffer)->getBuffer()).digits();
+}
+
+Expected<json::Object> quern::quantize::hashInputs(const QuantizeOptions &options) {
+  Expected<import::ModelFile> model = import::open(options.model);
+  if (!model)
+    return model.takeError();
+  Key weights("weights");
+  for (const import::TensorInfo &tensor : model->tensors) {
+    Expected<import::TensorBytes> bytes = import::mapTensor(*model, tensor);
+    if (!bytes)
+      return bytes.takeError();
+    weights.add(StringRef(tensor.name)).add(bytes->bytes());
+  }
+  json::Object out{{"model", weights.digits()}};
+  if (options.text.empty()) {
+    out["text"] = Key("file").add(builtinText()).digits();
+  } else {
+    Expected<std::string> hash = hashFile(options.text);
+    if (!hash)
+      return hash.takeError();
+    out["text"] = *hash;
+  }
+  if (!options.statistics.empty()) {
+    Expected<std::string> hash = hashFile(options.statistics);
+    if (!hash)
+      return hash.takeError();
+    out["statistics"] = *hash;
+  }
+  return out;
+}
+
+Error quern::quantize::checkInputs(const json::Object &expected, const json::Object &found) {
+  for (StringRef kind : {"model", "text", "statistics"}) {
+    auto before = expected.getString(kind), now = found.getString(kind);
+    if (before && now && *before != *now)
+      return createStringError("the recipe was made with another " + kind + ": expected contents " +
+                               *before + ", found " + *now);
+  }
+  return Error::success();
+}
