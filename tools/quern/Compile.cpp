@@ -3,9 +3,9 @@
 // Options, progress and the report; lib/Pipeline does the work.
 //
 //===----------------------------------------------------------------------===//
+#include "quern/Pipeline/Compile.h"
 #include "Commands.h"
 #include "Progress.h"
-#include "quern/Pipeline/Compile.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/Format.h"
@@ -38,7 +38,7 @@ its weights and tokenizer and needs only libc.
   --weights W         embed (default) or beside: in a file OUT.weights
   --emit KIND         exe (default), shared, lib, obj; asm, llvm (of one target);
                       kernels, mlir, bytecode (the model before and after lowering)
-  --size N, --bits B, --max-kl K
+  --size N, --bits B, --max-kl K, --tokens-per-second R
                       quantize to this budget first: the program is then what `quern quantize`
                       makes, and its options hold (quern quantize --help)
   --dry-run           print sizes, memory and plan; write nothing
@@ -71,12 +71,13 @@ void printReport(const json::Object &report) {
     }
   if (const json::Object *memory = report.getObject("memory"))
     outs() << line("memory")
-           << llvm::format("%.1f MiB weights (mapped), %.1f MiB scratch, %.1f MiB KV cache (%s) for "
-                           "%.0f tokens\n",
-                           number(*memory, "weights") / 1048576, number(*memory, "scratch") / 1048576,
-                           number(*memory, "cache_per_sequence") / 1048576,
-                           report.getString("kv_cache").value_or("").str().c_str(),
-                           number(report, "context"));
+           << llvm::format(
+                  "%.1f MiB weights (mapped), %.1f MiB scratch, %.1f MiB KV cache (%s) for "
+                  "%.0f tokens\n",
+                  number(*memory, "weights") / 1048576, number(*memory, "scratch") / 1048576,
+                  number(*memory, "cache_per_sequence") / 1048576,
+                  report.getString("kv_cache").value_or("").str().c_str(),
+                  number(report, "context"));
   if (const json::Array *targets = report.getArray("targets")) {
     outs() << line("targets");
     for (size_t i = 0; i < targets->size(); ++i) {
@@ -101,7 +102,9 @@ namespace quern::tool {
 
 int compileModel(int argc, char **argv) {
   for (int i = 1; i < argc; ++i)
-    if (StringRef name = StringRef(argv[i]).split('=').first; name == "--size" || name == "--bits" || name == "--max-kl")
+    if (StringRef name = StringRef(argv[i]).split('=').first;
+        name == "--size" || name == "--bits" || name == "--max-kl" ||
+        name == "--tokens-per-second" || name == "--bit-operations")
       return quantizeModel(argc, argv);
   CompileOptions options;
   bool json = false;
@@ -133,10 +136,9 @@ int compileModel(int argc, char **argv) {
       options.model = arg.str();
       continue;
     }
-    static const char *const valued[] = {"-o",           "--format",      "--target",
-                                         "--context",    "--kv-cache",    "--weights",
-                                         "--activations", "--emit",       "--threads",
-                                         "--passes"};
+    static const char *const valued[] = {"-o",         "--format",  "--target",      "--context",
+                                         "--kv-cache", "--weights", "--activations", "--emit",
+                                         "--threads",  "--passes"};
     if (!is_contained(valued, arg))
       return usage("unknown option '" + arg + "'");
     if (!attached) {

@@ -8,6 +8,7 @@
 #include "Commands.h"
 #include "Progress.h"
 #include "quern/Quantize/Allocation.h"
+#include "quern/Quantize/Cost.h"
 #include "quern/Quantize/Transform.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringExtras.h"
@@ -17,15 +18,24 @@
 namespace quern::tool {
 
 static const char usage[] =
-    "usage: quern quantize MODEL -o OUT (--size N | --bits B | --max-kl K | --format F) "
-    "[options]\n\n"
+    "usage: quern quantize MODEL -o OUT BUDGET [options]\n\n"
     "Rounds the matrices of a float model, each to the format that keeps the model's predictions\n"
     "best within the budget. OUT is a GGUF file if its name ends in .gguf, else an executable.\n\n"
     "  --size N              bytes of the file, at most: 80MB (1e6), 80MiB (2^20)\n"
     "  --bits B              stored bits per weight over all matrices, at most\n"
     "  --max-kl K            mean KL divergence on held-back windows of the text, at most: the\n"
     "                        smallest file that bisection finds\n"
+    "  --tokens-per-second R decoding at least this fast, by the cost model\n"
+    "  --bit-operations N    of a token's products, at most: 80M, 2G\n"
     "  --format F            one GGUF type for all (Q4_K, ...)\n"
+    "                        One budget; with --engine ilp or greedy, one of the first two and "
+    "one\n"
+    "                        of the two before --format.\n"
+    "  --cost C              what decides about speed; the names below (default: what the budget\n"
+    "                        asks for)\n"
+    "  --time-limit S        seconds; what is not done then is estimated or rounded to nearest. "
+    "The\n"
+    "                        result depends on the machine, as with no other option\n"
     "  --text FILE           calibration text, UTF-8 (default: built-in prose in the public "
     "domain)\n"
     "  --statistics FILE     of `quern calibrate`, in place of a new run\n"
@@ -53,6 +63,9 @@ static void printUsage(llvm::raw_ostream &os) {
   os << usage << "\nengines, which choose among formats; the report compares all:\n";
   for (const quantize::EngineInfo &engine : quantize::engines())
     os << "  " << llvm::left_justify(engine.name, 22) << engine.summary << "\n";
+  os << "\ncost models (--cost):\n";
+  for (const quantize::CostInfo &cost : quantize::costModels())
+    os << "  " << llvm::left_justify(cost.name, 22) << cost.summary << "\n";
 }
 
 /// Sets what a recipe says; its model if there is one.
@@ -123,6 +136,12 @@ int quantizeModel(int argc, char **argv) {
   };
   real("--bits", options.bits);
   real("--max-kl", options.maxKl);
+  real("--tokens-per-second", options.tokensPerSecond);
+  real("--time-limit", options.timeLimit);
+  arguments.option("--cost", options.cost);
+  arguments.option("--bit-operations", [&](llvm::StringRef text) -> llvm::Error {
+    return quantize::parseSize(text).moveInto(options.bitOperations);
+  });
   real("--damping", options.damping);
   arguments.option("--size", [&](llvm::StringRef text) -> llvm::Error {
     return quantize::parseSize(text).moveInto(options.size);

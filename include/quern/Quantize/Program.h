@@ -24,6 +24,7 @@ namespace quern::quantize {
 struct ProgramOptions {
   bool floatEngine = true; ///< decode all weights to f32; else the model's own formats
   std::string format;      ///< not the float engine: of float weights
+  bool dequantize = false; ///< not the float engine: `format` replaces coded weights, too
   std::string activations; ///< not the float engine; empty: as compiled
   bool observers = false;  ///< see setObserver
   bool parts = false;      ///< see runParts

@@ -32,6 +32,8 @@ struct QuantizeOptions {
   uint64_t size = 0;                ///< bytes of the output, at most; or
   double bits = 0;                  ///< stored bits per weight over all tensors, at most; or
   double maxKl = 0;                 ///< mean divergence on held-back windows, at most; or
+  double tokensPerSecond = 0;       ///< of decoding, by a cost model of time, at least; or
+  uint64_t bitOperations = 0;       ///< of a token's products, at most; or
   std::string format;               ///< this format for all tensors
   std::vector<std::string> formats; ///< to choose from; empty: GGUF's scalar types of 2 to 8 bits
   std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
@@ -40,6 +42,11 @@ struct QuantizeOptions {
   std::string engine = "knapsack";
   Provider provider = Provider::Measured;
   double damping = 0.01;
+  /// See Cost.h; empty: what the budget asks for, else none.
+  std::string cost;
+  /// Seconds after which nothing is measured any more and tensors are rounded to nearest; what is
+  /// known then is used. The one option that makes the result depend on the machine. 0: none.
+  double timeLimit = 0;
   uint64_t measureTokens = 8192; ///< of the text, for `measured`
   unsigned threads = 0;
   bool allowRequantize = false, dryRun = false, force = false;

@@ -82,6 +82,7 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
     tensor.name = info.canonical;
     tensor.rows = info.shape[0];
     tensor.columns = info.shape[1];
+    tensor.isProduct = tied || info.canonical != "token_embd.weight";
     std::vector<const FileType *> types = wanted;
     bool pinned = false;
     for (auto [o, pair] : llvm::enumerate(overrides))
@@ -212,7 +213,7 @@ Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
 }
 
 Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &options,
-                        const Store &folder) {
+                        const Store &folder, const Deadline &deadline) {
   store = &folder;
   // A step's share of the work goes with its values and their columns.
   double all = 0, done = 0;
@@ -230,7 +231,10 @@ Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &opt
       return createStringError("the statistics are of another model: '" + tensor.name + "' has " +
                                llvm::Twine(tensor.columns) + " columns, they have " +
                                llvm::Twine(input->columns));
-    if (Error e = solveTensor(tensor, tensor.observed ? input : nullptr, options))
+    QuantizeOptions own = options;
+    if (deadline.passed())
+      own.method = Method::Nearest;
+    if (Error e = solveTensor(tensor, tensor.observed ? input : nullptr, own))
       return e;
     done += work(tensor);
   }

@@ -13,11 +13,20 @@
 #include "quern/Import/ModelFile.h"
 #include "quern/Quantize/Quantize.h"
 #include "quern/Quantize/Statistics.h"
+#include <chrono>
 
 namespace quern::quantize {
 
+/// When a search has to come to an end.
+struct Deadline {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point end = Clock::time_point::max();
+  bool passed() const { return end != Clock::time_point::max() && Clock::now() >= end; }
+};
+
 struct Candidate {
   const format::FileType *type = nullptr;
+  uint64_t work = 0;  ///< by the cost model
   std::string key;    ///< in the store, whose payload are its bytes, rows in the source's order
   uint64_t bytes = 0; ///< stored
   double error = 0;   ///< tr(dW H dW^T)
@@ -30,6 +39,7 @@ struct Tensor {
   std::string name; ///< canonical
   int64_t rows = 0, columns = 0;
   bool observed = false; ///< there are statistics
+  bool isProduct = true; ///< a token is multiplied with it; else only rows are looked up
   double damping = 0;    ///< that its Hessian needed
   std::vector<Candidate> candidates;
 };
@@ -41,8 +51,9 @@ public:
                                          const QuantizeOptions &options);
 
   /// Solves what `store` does not hold yet; it must live as long as the candidates are used.
+  /// What is not done at the deadline is rounded to nearest.
   llvm::Error solve(const Statistics &statistics, const QuantizeOptions &options,
-                    const Store &store);
+                    const Store &store, const Deadline &deadline);
   /// The values of a candidate.
   llvm::Expected<std::vector<float>> values(const Tensor &tensor, const Candidate &candidate) const;
   /// The model with tensor i as its candidate choice[i].

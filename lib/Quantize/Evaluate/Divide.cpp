@@ -41,7 +41,7 @@ Error Quantization::findSmallest() {
     high += most;
   }
   auto attempt = [&](uint64_t bytes) -> Expected<std::pair<Assignment, double>> {
-    budget = bytes;
+    budget.bytes = bytes;
     Expected<Assignment> found = search();
     if (!found)
       return found.takeError();
@@ -60,6 +60,8 @@ Error Quantization::findSmallest() {
   high = best->first.bytes;
   // To a thousandth of the bytes; what `best` holds always meets the bound.
   for (int step = 0; step < 16 && low + high / 1000 < high; ++step) {
+    if ((outOfTime |= deadline.passed()))
+      break;
     if (Error e = this->step("search", step / 16.0))
       return e;
     uint64_t middle = low + (high - low) / 2;
@@ -73,7 +75,7 @@ Error Quantization::findSmallest() {
       low = middle;
     }
   }
-  budget = best->first.bytes;
+  budget.bytes = best->first.bytes;
   assignment = std::move(best->first);
   return Error::success();
 }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
 #include <cmath>
+#include <numeric>
 
 using namespace quern;
 using namespace quern::quantize;
@@ -20,8 +21,8 @@ std::vector<Item> Quantization::items() const {
     item.name = tensor.name;
     item.elements = uint64_t(tensor.rows * tensor.columns);
     for (const Candidate &c : tensor.candidates)
-      item.options.push_back(
-          {c.type->name.str(), padded(c.bytes), c.kl >= 0 ? c.kl : sensitivity[t] * c.error});
+      item.options.push_back({c.type->name.str(), storedBytes(tensor, c),
+                              c.kl >= 0 ? c.kl : sensitivity[t] * c.error, c.work});
     out.push_back(std::move(item));
   }
   return out;
@@ -55,9 +56,19 @@ Error Quantization::measureSensitivities() {
   uint64_t elements = 0;
   for (const Tensor &tensor : candidates->tensors)
     elements += uint64_t(tensor.rows * tensor.columns);
-  double bits = double(budget) * 8 / double(elements);
-  for (auto [t, tensor] : llvm::enumerate(candidates->tensors)) {
-    if (Error e = step("measure", double(t) / double(candidates->tensors.size())))
+  double bits = budget.bytes == Limits::none ? 4.5 : double(budget.bytes) * 8 / double(elements);
+  // The most weights first: if time runs out, what was measured mattered most.
+  std::vector<size_t> order(candidates->tensors.size());
+  std::iota(order.begin(), order.end(), 0);
+  llvm::sort(order, [&](size_t a, size_t b) {
+    const Tensor &x = candidates->tensors[a], &y = candidates->tensors[b];
+    return std::pair(y.rows * y.columns, a) < std::pair(x.rows * x.columns, b);
+  });
+  std::vector<double> known;
+  std::vector<size_t> unknown;
+  for (auto [done, t] : llvm::enumerate(order)) {
+    Tensor &tensor = candidates->tensors[t];
+    if (Error e = step("measure", double(done) / double(order.size())))
       return e;
     // The candidate closest to the budget's bits tells most about its neighbours.
     auto distance = [&](const Candidate &c) {
@@ -68,10 +79,26 @@ Error Quantization::measureSensitivities() {
     for (Candidate &c : tensor.candidates)
       if (distance(c) < distance(*probe))
         probe = &c;
+    if (deadline.passed() && probe->kl < 0) {
+      unknown.push_back(t);
+      continue;
+    }
     if (Error e = measureCandidate(tensor, *probe))
       return e;
     sensitivity[t] = probe->error > 0 ? probe->kl / probe->error : 0;
+    if (sensitivity[t] > 0)
+      known.push_back(sensitivity[t]);
   }
+  if (unknown.empty())
+    return Error::success();
+  outOfTime = true;
+  llvm::sort(known);
+  for (size_t t : unknown)
+    sensitivity[t] = known.empty() ? 1 : known[known.size() / 2];
+  if (options.note)
+    options.note("--time-limit: " + std::to_string(unknown.size()) + " of " +
+                 std::to_string(order.size()) +
+                 " tensors were not measured; their sensitivity is the median of the others'");
   return Error::success();
 }
 
@@ -107,7 +134,7 @@ Error Quantization::allocate() {
     if (!found)
       return found.takeError();
     assignment = std::move(*found);
-    if (!measured || round == rounds)
+    if (!measured || round == rounds || (outOfTime |= deadline.passed()))
       break;
     bool any = false;
     for (auto [tensor, index] : llvm::zip(candidates->tensors, assignment.choice))
@@ -128,7 +155,7 @@ Error Quantization::allocate() {
     uniformAssignment = std::move(*same);
   else
     llvm::consumeError(same.takeError());
-  if (measures()) {
+  if (measures() && !outOfTime) {
     Expected<double> total = measureAssignment(assignment.choice, *baseline);
     if (!total)
       return total.takeError();

@@ -24,6 +24,8 @@ Error Quantization::findBudget() {
   Expected<uint64_t> size = exporter::ggufSize(some, convert);
   if (!size)
     return size.takeError();
+  if (Error e = findWorkBudget())
+    return e;
   uint64_t tensors = 0, elements = 0, smallest = 0;
   for (const Tensor &tensor : candidates->tensors) {
     tensors += padded(tensor.candidates[0].bytes);
@@ -42,18 +44,16 @@ Error Quantization::findBudget() {
       return createStringError("--size " + llvm::Twine(options.size) +
                                " is too small: the smallest possible file has " +
                                llvm::Twine(overhead + smallest) + " bytes");
-    budget = options.size - overhead;
+    budget.bytes = options.size - overhead;
   } else if (options.bits > 0) {
-    budget = uint64_t(options.bits * double(elements) / 8);
-    if (budget < smallest)
+    budget.bytes = uint64_t(options.bits * double(elements) / 8);
+    if (budget.bytes < smallest)
       return createStringError(
           llvm::formatv("--bits {0} is too small: the smallest formats take {1:f3}", options.bits,
                         double(smallest) * 8 / double(elements))
               .str());
   } else if (options.maxKl > 0) {
-    budget = std::max(smallest, elements * 9 / 16); // where sensitivities are measured
-  } else {
-    budget = UINT64_MAX / 2; // one format for all
+    budget.bytes = std::max(smallest, elements * 9 / 16); // where sensitivities are measured
   }
   return Error::success();
 }
@@ -117,10 +117,12 @@ Error Quantization::probeExecutable() {
   std::vector<uint32_t> smallest;
   uint64_t tensors = 0, bytes = 0;
   for (const Tensor &tensor : candidates->tensors) {
-    auto less = [](const Candidate &a, const Candidate &b) { return a.bytes < b.bytes; };
+    auto less = [&](const Candidate &a, const Candidate &b) {
+      return storedBytes(tensor, a) < storedBytes(tensor, b);
+    };
     auto least = llvm::min_element(tensor.candidates, less);
     smallest.push_back(uint32_t(least - tensor.candidates.begin()));
-    tensors += padded(least->bytes);
+    tensors += storedBytes(tensor, *least);
   }
   llvm::SmallString<128> path;
   if (std::error_code ec = llvm::sys::fs::createTemporaryFile("quern", "exe", path))
@@ -134,7 +136,7 @@ Error Quantization::probeExecutable() {
                              " is too small: the smallest possible executable has " +
                              llvm::Twine(bytes) + " bytes");
   overhead = bytes - std::min(bytes, tensors);
-  budget = options.size - overhead;
+  budget.bytes = options.size - overhead;
   return Error::success();
 }
 
@@ -150,8 +152,8 @@ Error Quantization::write() {
       return Error::success();
     uint64_t excess = written - options.size;
     std::optional<Assignment> next;
-    if (attempt < 4 && excess < budget) {
-      budget -= excess;
+    if (attempt < 4 && excess < budget.bytes) {
+      budget.bytes -= excess;
       if (Expected<Assignment> found = search())
         next = std::move(*found);
       else

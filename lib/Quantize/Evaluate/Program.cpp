@@ -61,6 +61,7 @@ Expected<std::unique_ptr<Program>> Program::create(StringRef model, const Progra
     compile.kvCache = "f32";
   } else {
     compile.format = options.format;
+    compile.dequantize = options.dequantize;
     if (!options.activations.empty())
       compile.activations = options.activations;
   }

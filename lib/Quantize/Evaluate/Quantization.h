@@ -11,8 +11,10 @@
 #include "Candidates.h"
 #include "Streams.h"
 #include "quern/Quantize/Allocation.h"
+#include "quern/Quantize/Cost.h"
 #include "quern/Quantize/Evaluate.h"
 #include "llvm/Support/MathExtras.h"
+#include <chrono>
 
 namespace quern::quantize {
 
@@ -31,7 +33,9 @@ private:
   llvm::Error checkOptions();
   llvm::Error readStatistics();
   llvm::Error openProgram();
+  llvm::Error openCost();
   llvm::Error findBudget();
+  llvm::Error findWorkBudget();
   llvm::Error allocate();
   llvm::Expected<Assignment> search();
   llvm::Error measureCandidate(Tensor &tensor, Candidate &candidate);
@@ -42,6 +46,9 @@ private:
     return options.format.empty() && (options.provider == Provider::Measured || options.maxKl > 0);
   }
   std::vector<Item> items() const;
+  uint64_t storedBytes(const Tensor &tensor, const Candidate &candidate) const;
+  double secondsOf(llvm::ArrayRef<uint32_t> choice) const;
+  uint64_t work(const Assignment &found) const { return found.work + (cost ? cost->other() : 0); }
   bool isGguf() const {
     return options.output.empty() || llvm::StringRef(options.output).ends_with(".gguf");
   }
@@ -64,18 +71,21 @@ private:
   Statistics statistics;
   std::unique_ptr<Program> program;
   Windows windows, heldBackWindows;
-  std::string textKey; ///< of what is measured: the float model over the windows
+  std::string textKey;            ///< of what is measured: the float model over the windows
   std::optional<Streams> streams; ///< of the windows
   std::optional<Baseline> baseline, heldBack;
   std::vector<double> sensitivity; ///< by tensor
   uint64_t overhead = 0;           ///< bytes of the file beyond the tensors to be chosen
-  uint64_t budget = 0;             ///< bytes for those
+  Limits budget;                   ///< for those
+  std::unique_ptr<CostModel> cost; ///< null: bytes alone count
   Engine engine = nullptr;
   Assignment assignment;
   std::optional<Assignment> uniformAssignment;
-  double kl = -1; ///< of the assignment, on the text it was chosen with
+  double kl = -1;         ///< of the assignment, on the text it was chosen with
   double heldBackKl = -1; ///< of the assignment, on windows held back
   uint64_t written = 0;
+  Deadline deadline;
+  bool outOfTime = false; ///< something was left out because of it
 };
 
 } // namespace quern::quantize

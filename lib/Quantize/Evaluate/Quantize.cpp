@@ -17,16 +17,33 @@ using llvm::StringRef;
 namespace json = llvm::json;
 
 Error Quantization::checkOptions() {
-  int budgets =
-      (options.size > 0) + (options.bits > 0) + (options.maxKl > 0) + !options.format.empty();
-  if (budgets != 1)
-    return createStringError("expected one of --size, --bits, --max-kl and --format");
+  std::string given;
+  auto count = [&](bool is, StringRef name) {
+    if (is)
+      given += (given.empty() ? "" : ", ") + name.str();
+    return unsigned(is);
+  };
+  unsigned stored = count(options.size > 0, "--size") + count(options.bits > 0, "--bits");
+  unsigned others =
+      count(options.maxKl > 0, "--max-kl") + count(!options.format.empty(), "--format");
+  unsigned works = count(options.tokensPerSecond > 0, "--tokens-per-second") +
+                   count(options.bitOperations > 0, "--bit-operations");
+  if (stored + others + works == 0)
+    return createStringError("no budget given: expected one of --size, --bits, --max-kl, "
+                             "--tokens-per-second, --bit-operations and --format");
+  bool both = stored == 1 && works == 1 && others == 0;
+  if (stored + others + works > 1 && !both)
+    return createStringError("expected one budget, found " + given);
+  if (both && options.engine != "ilp" && options.engine != "greedy")
+    return createStringError("two budgets at once (" + given + ") need --engine ilp or greedy");
   if (options.text.empty() && options.note && (options.statistics.empty() || measures()))
     options.note("no --text given: the built-in text is used, English prose in the public domain");
   Expected<Engine> found = parseEngine(options.engine);
   if (!found)
     return found.takeError();
   engine = *found;
+  if (Error e = openCost())
+    return e;
   if (options.dryRun)
     return Error::success();
   if (options.output.empty())
@@ -115,6 +132,9 @@ Error Quantization::openProgram() {
 }
 
 Expected<json::Object> Quantization::run() {
+  if (options.timeLimit > 0)
+    deadline.end = Deadline::Clock::now() + std::chrono::duration_cast<Deadline::Clock::duration>(
+                                                std::chrono::duration<double>(options.timeLimit));
   if (Error e = checkOptions())
     return std::move(e);
   Expected<import::ModelFile> opened = import::open(options.model);
@@ -136,7 +156,7 @@ Expected<json::Object> Quantization::run() {
   if (measures())
     if (Error e = openProgram())
       return std::move(e);
-  if (Error e = candidates->solve(statistics, options, *store))
+  if (Error e = candidates->solve(statistics, options, *store, deadline))
     return std::move(e);
   if (options.size && !isGguf())
     if (Error e = probeExecutable())

@@ -69,6 +69,13 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
     out["bits"] = options.bits;
   if (options.maxKl > 0)
     out["max-kl"] = options.maxKl;
+  add("cost", options.cost);
+  if (options.tokensPerSecond > 0)
+    out["tokens-per-second"] = options.tokensPerSecond;
+  if (options.bitOperations)
+    out["bit-operations"] = int64_t(options.bitOperations);
+  if (options.timeLimit > 0)
+    out["time-limit"] = options.timeLimit;
   if (options.allowRequantize)
     out["allow-requantize"] = true;
   json::Array overrides;
@@ -113,11 +120,17 @@ Expected<json::Object> quern::quantize::hashInputs(const QuantizeOptions &option
       return hash.takeError();
     out["statistics"] = *hash;
   }
+  if (StringRef times = options.cost; times.consume_front("time=")) {
+    Expected<std::string> hash = hashFile(times);
+    if (!hash)
+      return hash.takeError();
+    out["cost"] = *hash;
+  }
   return out;
 }
 
 Error quern::quantize::checkInputs(const json::Object &expected, const json::Object &found) {
-  for (StringRef kind : {"model", "text", "statistics"}) {
+  for (StringRef kind : {"model", "text", "statistics", "cost"}) {
     auto before = expected.getString(kind), now = found.getString(kind);
     if (before && now && *before != *now)
       return createStringError("the recipe was made with another " + kind + ": expected contents " +

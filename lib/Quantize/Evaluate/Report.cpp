@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
+#include "quern/Import/ModelConfig.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 
@@ -17,8 +18,8 @@ namespace json = llvm::json;
 
 Expected<uint64_t> quern::quantize::parseSize(StringRef text) {
   static constexpr std::pair<llvm::StringLiteral, double> units[] = {
-      {"kb", 1e3}, {"mb", 1e6},          {"gb", 1e9},           {"kib", 1024},
-      {"b", 1},    {"mib", 1024 * 1024}, {"gib", 1073741824.0}, {"", 1}};
+      {"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"kib", 1024},         {"b", 1}, {"mib", 1024 * 1024},
+      {"k", 1e3},  {"m", 1e6},  {"g", 1e9},  {"gib", 1073741824.0}, {"", 1}};
   StringRef digits = text.take_while([](char c) { return llvm::isDigit(c) || c == '.'; });
   std::string unit = text.drop_front(digits.size()).trim().lower();
   double number;
@@ -27,6 +28,16 @@ Expected<uint64_t> quern::quantize::parseSize(StringRef text) {
         number * factor < 1e18)
       return uint64_t(number * factor);
   return createStringError("'" + text + "' is no size; write 80MB (1e6), 80MiB (2^20) or bytes");
+}
+
+/// Of a token's keys and values in f16; 0 if the configuration does not say.
+static uint64_t cacheBytes(const import::ModelFile &model) {
+  Expected<import::ModelConfig> config = import::readConfig(model);
+  if (!config) {
+    llvm::consumeError(config.takeError());
+    return 0;
+  }
+  return 2 * sizeof(uint16_t) * uint64_t(config->layers * config->kvHeads * config->headDim);
 }
 
 json::Object Quantization::report() {
@@ -72,6 +83,17 @@ json::Object Quantization::report() {
                    {"tensors", std::move(list)}};
   if (options.size)
     out["budget"] = int64_t(options.size);
+  if (cost) {
+    out["cost"] = options.cost.empty() ? (cost->isTime() ? "time" : "bitops") : options.cost;
+    out["work"] = int64_t(work(assignment));
+    out["work_unit"] = cost->unit();
+  }
+  if (double seconds = secondsOf(assignment.choice); seconds > 0)
+    out["tokens_per_second"] = 1 / seconds;
+  out["memory"] = json::Object{{"weights", int64_t(assignment.bytes)},
+                               {"cache_per_token", int64_t(cacheBytes(model))}};
+  if (outOfTime)
+    out["out_of_time"] = true;
   if (kl >= 0)
     out["kl"] = kl;
   if (heldBackKl >= 0)
@@ -115,6 +137,17 @@ void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream 
   }
   os << llvm::format("\nsize         %lld bytes, %.3f bits a weight\n", *report.getInteger("bytes"),
                      *report.getNumber("bits"));
+  if (auto speed = report.getNumber("tokens_per_second"))
+    os << llvm::format("time         %.1f tokens/s decoding, by %s\n", *speed,
+                       llvm::StringRef(text("cost")).starts_with("time=") ? "measured kernels"
+                                                                          : "the analytic table");
+  if (auto work = report.getInteger("work"); work && text("work_unit") != "picoseconds")
+    os << "work         " << *work << " " << text("work_unit") << " a token\n";
+  if (const json::Object *memory = report.getObject("memory"))
+    os << llvm::format("memory       %lld bytes of weights, %lld a token of KV cache\n",
+                       *memory->getInteger("weights"), *memory->getInteger("cache_per_token"));
+  if (report.getBoolean("out_of_time").value_or(false))
+    os << "time limit   reached: the best known by then; another run may give another file\n";
   if (auto kl = report.getNumber("kl"))
     os << llvm::format("loss         KL %.5f on the text it was chosen with\n", *kl);
   if (auto held = report.getNumber("held_back_kl"))
