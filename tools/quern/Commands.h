@@ -19,6 +19,7 @@ inline int fail(llvm::Error error) {
 
 // argv[0] is the name of the subcommand.
 int calibrate(int argc, char **argv);
+int allocateModel(int argc, char **argv);
 int measureKernels(int argc, char **argv);
 int evaluate(int argc, char **argv);
 int quantizeModel(int argc, char **argv);

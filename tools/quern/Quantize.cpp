@@ -9,9 +9,11 @@
 #include "Progress.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Cost.h"
+#include "quern/Quantize/Sensitivity.h"
 #include "quern/Quantize/Transform.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <unistd.h>
 
@@ -28,6 +30,7 @@ static const char usage[] =
     "  --tokens-per-second R decoding at least this fast, by the cost model\n"
     "  --bit-operations N    of a token's products, at most: 80M, 2G\n"
     "  --format F            one GGUF type for all (Q4_K, ...)\n"
+    "  --allocation FILE     a format for each, of `quern allocate`\n"
     "                        One budget; with --engine ilp or greedy, one of the first two and "
     "one\n"
     "                        of the two before --format.\n"
@@ -46,7 +49,7 @@ static const char usage[] =
     "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
     "  --solver S            descent (default), feedback, search, nearest\n"
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
-    "  --provider P          expected loss: measured (default) or hessian\n"
+    "  --provider P          says what to expect of formats: measured (default); the names below\n"
     "  --engine E            knapsack (default); the names below\n"
     "  --measure-tokens N    of the text, for measuring (default: 8192)\n"
     "  --recipe R            options from a file or a report, or a shipped one: fast, balanced,\n"
@@ -59,10 +62,23 @@ static const char usage[] =
     "  --threads N           the result does not depend on it (default: all cores)\n"
     "  --json                the report as JSON\n";
 
+static const char allocateUsage[] =
+    "usage: quern allocate MODEL -o FILE BUDGET [options]\n"
+    "       quern allocate MODEL --compare-providers [options]\n\n"
+    "Chooses a format for every matrix, as `quern quantize` does with the same budget and options\n"
+    "(quern quantize --help), and writes the choice as JSON. `quern quantize --allocation FILE` "
+    "takes\n"
+    "it. A budget of --size counts the bytes of a GGUF file.\n\n"
+    "  --compare-providers   measure every candidate of every matrix, and print how well each\n"
+    "                        provider orders them; no budget, no file\n";
+
 static void printUsage(llvm::raw_ostream &os) {
   os << usage << "\nengines, which choose among formats; the report compares all:\n";
   for (const quantize::EngineInfo &engine : quantize::engines())
     os << "  " << llvm::left_justify(engine.name, 22) << engine.summary << "\n";
+  os << "\nproviders (--provider):\n";
+  for (const quantize::ProviderInfo &provider : quantize::providers())
+    os << "  " << llvm::left_justify(provider.name, 22) << provider.summary << "\n";
   os << "\ncost models (--cost):\n";
   for (const quantize::CostInfo &cost : quantize::costModels())
     os << "  " << llvm::left_justify(cost.name, 22) << cost.summary << "\n";
@@ -108,12 +124,29 @@ static llvm::Error applyRecipe(llvm::StringRef name, const Arguments &arguments,
   return llvm::Error::success();
 }
 
-int quantizeModel(int argc, char **argv) {
+static void printComparison(const llvm::json::Object &report) {
+  llvm::outs() << "rank correlation with " << report.getInteger("candidates").value_or(0)
+               << " measured divergences, " << report.getInteger("tokens").value_or(0)
+               << " tokens\n\nprovider       all   within a format\n";
+  const llvm::json::Object &all = *report.getObject("providers");
+  for (const quantize::ProviderInfo &provider : quantize::providers())
+    if (const llvm::json::Object *found = all.getObject(provider.name))
+      llvm::outs() << llvm::left_justify(provider.name, 11)
+                   << llvm::format("%7.3f %17.3f\n", found->getNumber("all").value_or(0),
+                                   found->getNumber("within").value_or(0));
+}
+
+/// Both commands: `allocate` stops at the choice.
+static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
   quantize::QuantizeOptions options;
-  std::string reportPath, recipe;
-  bool json = false, help = false;
+  std::string reportPath, recipe, allocationPath;
+  bool json = false, help = false, compares = false;
   Arguments arguments;
-  arguments.option("-o", options.output);
+  arguments.option("-o", allocates ? allocationPath : options.output);
+  if (allocates)
+    arguments.flag("--compare-providers", compares);
+  else
+    arguments.option("--allocation", options.allocation);
   arguments.option("--text", options.text);
   arguments.option("--statistics", options.statistics);
   arguments.option("--report", reportPath);
@@ -169,11 +202,8 @@ int quantizeModel(int argc, char **argv) {
     return quantize::parseMethod(text).moveInto(options.method);
   });
   arguments.option("--provider", [&](llvm::StringRef text) -> llvm::Error {
-    if (text != "measured" && text != "hessian")
-      return llvm::createStringError("unknown provider '" + text + "'; known: measured, hessian");
-    options.provider =
-        text == "measured" ? quantize::Provider::Measured : quantize::Provider::Hessian;
-    return llvm::Error::success();
+    options.provider = text.str();
+    return quantize::parseProvider(text).takeError();
   });
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef arg = argv[i];
@@ -187,11 +217,14 @@ int quantizeModel(int argc, char **argv) {
   llvm::Expected<std::vector<std::string>> rest = arguments.parse(argc, argv, help);
   if (help) {
     llvm::consumeError(rest.takeError());
-    printUsage(llvm::outs());
+    if (allocates)
+      llvm::outs() << allocateUsage;
+    else
+      printUsage(llvm::outs());
     return Success;
   }
-  auto wrong = [](const llvm::Twine &message) {
-    llvm::errs() << "quern: error: " << message << "\n\n" << usage;
+  auto wrong = [allocates](const llvm::Twine &message) {
+    llvm::errs() << "quern: error: " << message << "\n\n" << (allocates ? allocateUsage : usage);
     return int(Usage);
   };
   if (!rest)
@@ -200,6 +233,14 @@ int quantizeModel(int argc, char **argv) {
     return wrong("expected one model");
   if (!rest->empty())
     options.model = (*rest)[0];
+  if (allocates) {
+    options.dryRun = true;
+    if (allocationPath.empty() != compares)
+      return wrong(compares ? "--compare-providers writes no file" : "no output given (-o)");
+    if (!compares)
+      if (llvm::Error e = checkWritable(allocationPath, options.force))
+        return fail(std::move(e));
+  }
   options.recipe = !reportPath.empty();
   if (options.recipe)
     if (llvm::Error e = checkWritable(reportPath, options.force))
@@ -211,10 +252,28 @@ int quantizeModel(int argc, char **argv) {
         return line(phase, fraction);
       };
     options.note = [](const std::string &text) { llvm::errs() << "quern: note: " << text << "\n"; };
-    return quantize::quantize(options);
+    return compares ? quantize::compareProviders(options) : quantize::quantize(options);
   }();
   if (!report)
     return fail(report.takeError());
+  if (compares) {
+    if (json)
+      llvm::outs() << llvm::json::Value(std::move(*report)) << "\n";
+    else
+      printComparison(*report);
+    return Success;
+  }
+  if (allocates) {
+    llvm::Expected<OutputFile> file = OutputFile::create(allocationPath, options.force);
+    if (!file)
+      return fail(file.takeError());
+    file->stream() << llvm::formatv("{0:2}\n", llvm::json::Value(quantize::allocationOf(*report)));
+    if (llvm::Error e = file->keep())
+      return fail(std::move(e));
+    (*report)["output"] = allocationPath;
+    (*report)["dry_run"] = false;
+    (*report)["written"] = nullptr;
+  }
   if (options.recipe) {
     llvm::Expected<OutputFile> file = OutputFile::create(reportPath, options.force);
     if (!file)
@@ -229,5 +288,8 @@ int quantizeModel(int argc, char **argv) {
     quantize::printReport(*report, llvm::outs());
   return Success;
 }
+
+int quantizeModel(int argc, char **argv) { return quantizeOrAllocate(argc, argv, false); }
+int allocateModel(int argc, char **argv) { return quantizeOrAllocate(argc, argv, true); }
 
 } // namespace quern::tool

@@ -20,6 +20,8 @@ const Command commands[] = {
     {"transform", "move outliers out of the way of rounding", quern::tool::transformModel},
     {"evaluate", "perplexity of a model, and how far another is from it", quern::tool::evaluate},
     {"calibrate", "statistics of a model over a text", quern::tool::calibrate},
+    {"allocate", "choose a format for every tensor; a file for quantize --allocation",
+     quern::tool::allocateModel},
     {"measure", "times of a model's kernels on this host, for budgets of speed",
      quern::tool::measureKernels},
     {"inspect", "list the tensors, formats, bytes and metadata of a model", quern::tool::inspect},

@@ -3,11 +3,9 @@
 // What `quern quantize` does: statistics, candidates in every format, their expected loss, the
 // knapsack, and the file.
 //
-// The expected loss of a tensor in a format is sensitivity x tr(dW H dW^T). By `hessian` the
-// sensitivity is 1 for all; by `measured` it is the KL divergence that one candidate of the
-// tensor causes in the float program, over that candidate's own tr(dW H dW^T): both grow with the
-// square of dW, so one measurement serves all formats. Where the assignment chooses another
-// format than the one measured, that one is measured, too, and the choice made again.
+// A provider says what a tensor is expected to lose in each format (Sensitivity.h). By `measured`
+// one candidate of it is measured in the float program; where the assignment chooses another
+// format, that one is measured, too, and the choice made again.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_QUANTIZE_QUANTIZE_H
@@ -19,8 +17,6 @@
 #include <functional>
 
 namespace quern::quantize {
-
-enum class Provider : uint8_t { Hessian, Measured };
 
 struct QuantizeOptions {
   std::string model, output;
@@ -34,13 +30,14 @@ struct QuantizeOptions {
   double maxKl = 0;                 ///< mean divergence on held-back windows, at most; or
   double tokensPerSecond = 0;       ///< of decoding, by a cost model of time, at least; or
   uint64_t bitOperations = 0;       ///< of a token's products, at most; or
-  std::string format;               ///< this format for all tensors
+  std::string format;               ///< this format for all tensors; or
+  std::string allocation;           ///< a file of allocationOf: a format for each
   std::vector<std::string> formats; ///< to choose from; empty: GGUF's scalar types of 2 to 8 bits
   std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
   std::vector<std::string> transforms; ///< first, in order; see Quantize/Transform.h
   Method method = Method::Descent;
   std::string engine = "knapsack";
-  Provider provider = Provider::Measured;
+  std::string provider = "measured"; ///< of Sensitivity.h
   double damping = 0.01;
   /// See Cost.h; empty: what the budget asks for, else none.
   std::string cost;
@@ -58,8 +55,21 @@ struct QuantizeOptions {
   std::function<void(const std::string &)> note;
 };
 
+/// How well each provider orders what is measured: all candidates of all tensors are measured, and
+/// each provider asked for its losses. The report: Spearman's rank correlation with the measured
+/// divergences over all candidates, and its mean over the formats, among the tensors of one.
+/// Options of the budget and the output do not count.
+llvm::Expected<llvm::json::Object> compareProviders(const QuantizeOptions &options);
+
 /// Quantizes. The report: what was chosen and why, tensor by tensor.
 llvm::Expected<llvm::json::Object> quantize(const QuantizeOptions &options);
+
+/// What a report says was chosen, as `quern allocate` writes it: tensors by name and their formats,
+/// and by what means.
+llvm::json::Object allocationOf(const llvm::json::Object &report);
+/// Tensors and formats of such a file. Fails, naming it, if it is none.
+llvm::Expected<std::vector<std::pair<std::string, std::string>>>
+readAllocation(llvm::StringRef path);
 
 /// The options as a JSON object, by their names on the command line; what does not change the
 /// output is left out.

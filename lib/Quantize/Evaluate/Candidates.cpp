@@ -7,7 +7,9 @@
 #include "quern/Format/Known.h"
 #include "quern/Format/Size.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/GlobPattern.h"
 #include "llvm/Support/MemoryBuffer.h"
 
@@ -41,6 +43,18 @@ static bool isQuantizable(const import::TensorInfo &info) {
          !name.ends_with(".ffn_gate_inp.weight");
 }
 
+/// Why a tensor has other formats than the rest, and the bits they take instead.
+static void noteBlocks(const Tensor &tensor, StringRef refused, const QuantizeOptions &options) {
+  std::string left;
+  for (const Candidate &candidate : tensor.candidates)
+    left += (left.empty() ? "" : ", ") + candidate.type->name.str() +
+            llvm::formatv(" ({0:f2} bits)", double(candidate.bytes) * 8 /
+                                                (double(tensor.rows) * double(tensor.columns)))
+                .str();
+  options.note("tensor '" + tensor.name + "' has rows of " + std::to_string(tensor.columns) +
+               " elements, which blocks of " + refused.str() + " do not divide; left are " + left);
+}
+
 Expected<Candidates> Candidates::plan(const import::ModelFile &model,
                                       const QuantizeOptions &options) {
   Candidates out(model);
@@ -69,6 +83,20 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
       return type.takeError();
     wanted.push_back(*type);
   }
+  llvm::StringMap<const FileType *> allocated;
+  if (!options.allocation.empty()) {
+    auto read = readAllocation(options.allocation);
+    if (!read)
+      return read.takeError();
+    for (const auto &[name, format] : *read) {
+      Expected<const FileType *> type = findType(format);
+      if (!type)
+        return createStringError("'" + options.allocation + "': tensor '" + name +
+                                 "': " + llvm::toString(type.takeError()));
+      allocated[name] = *type;
+    }
+  }
+  size_t lossy = 0;
   std::vector<bool> overrideUsed(overrides.size());
   bool tied = !model.find("output.weight");
   for (auto [i, info] : llvm::enumerate(model.tensors)) {
@@ -77,6 +105,7 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
     if (!info.spec.isPlain() && !options.allowRequantize)
       return createStringError(model.path + ": tensor '" + info.name + "' is " + info.fileType +
                                " already; give --allow-requantize to quantize it again");
+    lossy += !info.spec.isPlain();
     Tensor tensor;
     tensor.index = i;
     tensor.name = info.canonical;
@@ -85,6 +114,15 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
     tensor.isProduct = tied || info.canonical != "token_embd.weight";
     std::vector<const FileType *> types = wanted;
     bool pinned = false;
+    if (!options.allocation.empty()) {
+      auto found = allocated.find(tensor.name);
+      if (found == allocated.end())
+        return createStringError("'" + options.allocation + "' names no format for tensor '" +
+                                 tensor.name + "' of " + model.path);
+      types = {found->second};
+      pinned = true;
+      allocated.erase(found);
+    }
     for (auto [o, pair] : llvm::enumerate(overrides))
       if (pair.first.match(tensor.name) || pair.first.match(info.name)) {
         types = {pair.second};
@@ -102,9 +140,6 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
         if (const FileType *type = format::ggufType(name);
             fits(type) && !llvm::is_contained(types, type))
           types.push_back(type);
-    if (!refused.empty() && options.note)
-      options.note("tensor '" + tensor.name + "' has rows of " + std::to_string(tensor.columns) +
-                   " elements, which blocks of " + refused + " do not divide");
     if (types.empty())
       return createStringError(model.path + ": tensor '" + info.name + "' has rows of " +
                                llvm::Twine(tensor.columns) + " elements, which no block of " +
@@ -118,8 +153,17 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
       candidate.bytes = *rowBytes * uint64_t(tensor.rows);
       tensor.candidates.push_back(std::move(candidate));
     }
+    if (!refused.empty() && options.note)
+      noteBlocks(tensor, refused, options);
     out.tensors.push_back(std::move(tensor));
   }
+  if (lossy && options.note)
+    options.note(std::to_string(lossy) + " tensors of " + model.path +
+                 " are quantized already: all losses are relative to this lossy source, not to the "
+                 "float model it was made from");
+  for (const auto &left : allocated)
+    return createStringError("'" + options.allocation + "' is of another model: " + model.path +
+                             " has no matrix '" + left.first() + "'");
   for (auto [used, pair] : llvm::zip(overrideUsed, options.overrides))
     if (!used)
       return createStringError("--override '" + pair.first + "' matches no tensor of " +

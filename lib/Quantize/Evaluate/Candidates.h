@@ -31,7 +31,8 @@ struct Candidate {
   uint64_t bytes = 0; ///< stored
   double error = 0;   ///< tr(dW H dW^T)
   double nearestError = 0;
-  double kl = -1; ///< measured; negative: not measured
+  double loss = 0; ///< expected, as the provider says
+  double kl = -1;  ///< measured; negative: not measured
 };
 
 struct Tensor {

@@ -20,43 +20,76 @@ std::vector<Item> Quantization::items() const {
     Item item;
     item.name = tensor.name;
     item.elements = uint64_t(tensor.rows * tensor.columns);
-    for (const Candidate &c : tensor.candidates)
-      item.options.push_back({c.type->name.str(), storedBytes(tensor, c),
-                              c.kl >= 0 ? c.kl : sensitivity[t] * c.error, c.work});
+    for (auto [c, candidate] : llvm::enumerate(tensor.candidates))
+      item.options.push_back({candidate.type->name.str(), storedBytes(tensor, candidate),
+                              lossOf(t, c), candidate.work});
     out.push_back(std::move(item));
   }
   return out;
 }
 
-Error Quantization::measureCandidate(Tensor &tensor, Candidate &candidate) {
-  if (candidate.kl >= 0)
-    return Error::success();
-  std::string key = candidate.key + ".kl-" + textKey;
-  if (auto found = store->find(key, 0, 1)) {
-    candidate.kl = (*found)[0];
-    return Error::success();
-  }
-  Expected<std::vector<float>> values = candidates->values(tensor, candidate);
-  if (!values)
-    return values.takeError();
-  if (Error e = program->replaceWeight(tensor.name, *values, tensor.rows, tensor.columns))
-    return e;
+/// The divergence with other values of a tensor; what was measured under `key` is not again.
+Expected<double> Quantization::measureValues(const Tensor &tensor, StringRef key,
+                                             llvm::ArrayRef<float> values) {
+  std::string file = (key + ".kl-" + textKey).str();
+  if (auto found = store->find(file, 0, 1))
+    return (*found)[0];
+  if (Error e = program->replaceWeight(tensor.name, values, tensor.rows, tensor.columns))
+    return std::move(e);
   // What comes before the tensor computes what it did.
   streams->replay(program->partOfWeight(tensor.name));
   Expected<Divergence> found = measure(*streams, *baseline);
   if (!found)
     return found.takeError();
-  candidate.kl = std::max(0.0, found->mean());
-  if (Error e = store->put(key, {}, {candidate.kl}))
-    return e;
-  return program->replaceWeight(tensor.name, {}, 0, 0);
+  double kl = std::max(0.0, found->mean());
+  if (Error e = store->put(file, {}, {kl}))
+    return std::move(e);
+  if (Error e = program->replaceWeight(tensor.name, {}, 0, 0))
+    return std::move(e);
+  return kl;
 }
 
-Error Quantization::measureSensitivities() {
+Error Quantization::measureCandidate(Tensor &tensor, Candidate &candidate) {
+  if (candidate.kl >= 0)
+    return Error::success();
+  Expected<std::vector<float>> values = candidates->values(tensor, candidate);
+  if (!values)
+    return values.takeError();
+  return measureValues(tensor, candidate.key, *values).moveInto(candidate.kl);
+}
+
+/// The tensor as providers see it.
+Subject Quantization::subjectOf(const Tensor &tensor) {
+  Subject out;
+  out.name = tensor.name;
+  out.rows = tensor.rows;
+  out.columns = tensor.columns;
+  out.damping = options.damping;
+  const InputStatistics *input = statistics.find(tensor.name);
+  out.input = tensor.observed ? input : nullptr;
+  out.values = [this, &tensor] { return readValues(model, model.tensors[tensor.index]); };
   uint64_t elements = 0;
-  for (const Tensor &tensor : candidates->tensors)
-    elements += uint64_t(tensor.rows * tensor.columns);
-  double bits = budget.bytes == Limits::none ? 4.5 : double(budget.bytes) * 8 / double(elements);
+  for (const Tensor &other : candidates->tensors)
+    elements += uint64_t(other.rows * other.columns);
+  // The candidate closest to the budget's bits tells most about its neighbours.
+  double wanted = budget.bytes == Limits::none ? 4.5 : double(budget.bytes) * 8 / double(elements);
+  for (const Candidate &candidate : tensor.candidates) {
+    double bits = double(candidate.bytes) * 8 / (double(tensor.rows) * double(tensor.columns));
+    out.choices.push_back(
+        {candidate.type->name.str(), bits, candidate.error,
+         [this, &tensor, &candidate] { return candidates->values(tensor, candidate); }});
+    if (std::fabs(bits - wanted) < std::fabs(out.choices[out.typical].bits - wanted))
+      out.typical = out.choices.size() - 1;
+  }
+  out.divergence = [this, &tensor](llvm::ArrayRef<float> values) -> Expected<double> {
+    std::string key = tensor.name + "." + Key("values").addAll(values).digits();
+    return measureValues(tensor, key, values);
+  };
+  return out;
+}
+
+/// Asks the provider about all tensors.
+Error Quantization::findLosses() {
   // The most weights first: if time runs out, what was measured mattered most.
   std::vector<size_t> order(candidates->tensors.size());
   std::iota(order.begin(), order.end(), 0);
@@ -64,37 +97,38 @@ Error Quantization::measureSensitivities() {
     const Tensor &x = candidates->tensors[a], &y = candidates->tensors[b];
     return std::pair(y.rows * y.columns, a) < std::pair(x.rows * x.columns, b);
   });
-  std::vector<double> known;
+  std::vector<double> known; // losses for an error of 1
   std::vector<size_t> unknown;
   for (auto [done, t] : llvm::enumerate(order)) {
     Tensor &tensor = candidates->tensors[t];
-    if (Error e = step("measure", double(done) / double(order.size())))
+    if (Error e =
+            step(provider->runs ? "measure" : "estimate", double(done) / double(order.size())))
       return e;
-    // The candidate closest to the budget's bits tells most about its neighbours.
-    auto distance = [&](const Candidate &c) {
-      double own = double(c.bytes) * 8 / (double(tensor.rows) * double(tensor.columns));
-      return std::fabs(own - bits);
-    };
-    Candidate *probe = &tensor.candidates[0];
-    for (Candidate &c : tensor.candidates)
-      if (distance(c) < distance(*probe))
-        probe = &c;
-    if (deadline.passed() && probe->kl < 0) {
+    if (deadline.passed()) {
       unknown.push_back(t);
       continue;
     }
-    if (Error e = measureCandidate(tensor, *probe))
-      return e;
-    sensitivity[t] = probe->error > 0 ? probe->kl / probe->error : 0;
-    if (sensitivity[t] > 0)
-      known.push_back(sensitivity[t]);
+    Subject subject = subjectOf(tensor);
+    Losses losses = provider->run(subject);
+    if (!losses)
+      return createStringError("tensor '" + tensor.name +
+                               "': " + llvm::toString(losses.takeError()));
+    for (auto [candidate, loss] : llvm::zip_equal(tensor.candidates, *losses))
+      candidate.loss = loss;
+    Candidate &typical = tensor.candidates[subject.typical];
+    if (options.provider == "measured")
+      typical.kl = typical.loss;
+    if (typical.error > 0 && typical.loss > 0)
+      known.push_back(typical.loss / typical.error);
   }
   if (unknown.empty())
     return Error::success();
   outOfTime = true;
   llvm::sort(known);
+  double median = known.empty() ? 1 : known[known.size() / 2];
   for (size_t t : unknown)
-    sensitivity[t] = known.empty() ? 1 : known[known.size() / 2];
+    for (Candidate &candidate : candidates->tensors[t].candidates)
+      candidate.loss = median * candidate.error;
   if (options.note)
     options.note("--time-limit: " + std::to_string(unknown.size()) + " of " +
                  std::to_string(order.size()) +
@@ -123,11 +157,16 @@ Expected<double> Quantization::measureAssignment(llvm::ArrayRef<uint32_t> choice
 Expected<Assignment> Quantization::search() { return engine(items(), budget); }
 
 Error Quantization::allocate() {
-  sensitivity.assign(candidates->tensors.size(), 1.0);
-  bool measured = options.provider == Provider::Measured && options.format.empty();
-  if (measured)
-    if (Error e = measureSensitivities())
+  if (!isFixed()) {
+    if (Error e = findLosses())
       return e;
+  } else {
+    for (Tensor &tensor : candidates->tensors)
+      for (Candidate &candidate : tensor.candidates)
+        candidate.loss = candidate.error;
+  }
+  // What is chosen is measured itself, in the unit in which the others were estimated.
+  bool measured = options.provider == "measured" && !isFixed();
   constexpr int rounds = 4;
   for (int round = 0; options.maxKl == 0; ++round) {
     Expected<Assignment> found = search();

@@ -13,6 +13,7 @@
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Cost.h"
 #include "quern/Quantize/Evaluate.h"
+#include "quern/Quantize/Sensitivity.h"
 #include "llvm/Support/MathExtras.h"
 #include <chrono>
 
@@ -28,9 +29,11 @@ class Quantization {
 public:
   explicit Quantization(const QuantizeOptions &options) : options(options) {}
   llvm::Expected<llvm::json::Object> run();
+  llvm::Expected<llvm::json::Object> compare();
 
 private:
   llvm::Error checkOptions();
+  llvm::Error prepare(bool measures);
   llvm::Error readStatistics();
   llvm::Error openProgram();
   llvm::Error openCost();
@@ -39,12 +42,19 @@ private:
   llvm::Error allocate();
   llvm::Expected<Assignment> search();
   llvm::Error measureCandidate(Tensor &tensor, Candidate &candidate);
-  llvm::Error measureSensitivities();
+  llvm::Expected<double> measureValues(const Tensor &tensor, llvm::StringRef key,
+                                       llvm::ArrayRef<float> values);
+  Subject subjectOf(const Tensor &tensor);
+  llvm::Error findLosses();
+  double lossOf(size_t tensor, size_t candidate) const {
+    const Candidate &c = candidates->tensors[tensor].candidates[candidate];
+    return c.kl >= 0 ? c.kl : c.loss;
+  }
   llvm::Expected<double> measureAssignment(llvm::ArrayRef<uint32_t> choice, const Baseline &on);
   llvm::Error findSmallest();
-  bool measures() const {
-    return options.format.empty() && (options.provider == Provider::Measured || options.maxKl > 0);
-  }
+  /// Nothing to choose.
+  bool isFixed() const { return !options.format.empty() || !options.allocation.empty(); }
+  bool measures() const { return !isFixed() && (provider->runs || options.maxKl > 0); }
   std::vector<Item> items() const;
   uint64_t storedBytes(const Tensor &tensor, const Candidate &candidate) const;
   double secondsOf(llvm::ArrayRef<uint32_t> choice) const;
@@ -74,7 +84,7 @@ private:
   std::string textKey;            ///< of what is measured: the float model over the windows
   std::optional<Streams> streams; ///< of the windows
   std::optional<Baseline> baseline, heldBack;
-  std::vector<double> sensitivity; ///< by tensor
+  const ProviderInfo *provider = nullptr;
   uint64_t overhead = 0;           ///< bytes of the file beyond the tensors to be chosen
   Limits budget;                   ///< for those
   std::unique_ptr<CostModel> cost; ///< null: bytes alone count

@@ -24,18 +24,21 @@ Error Quantization::checkOptions() {
     return unsigned(is);
   };
   unsigned stored = count(options.size > 0, "--size") + count(options.bits > 0, "--bits");
-  unsigned others =
-      count(options.maxKl > 0, "--max-kl") + count(!options.format.empty(), "--format");
+  unsigned others = count(options.maxKl > 0, "--max-kl") +
+                    count(!options.format.empty(), "--format") +
+                    count(!options.allocation.empty(), "--allocation");
   unsigned works = count(options.tokensPerSecond > 0, "--tokens-per-second") +
                    count(options.bitOperations > 0, "--bit-operations");
   if (stored + others + works == 0)
     return createStringError("no budget given: expected one of --size, --bits, --max-kl, "
-                             "--tokens-per-second, --bit-operations and --format");
+                             "--tokens-per-second, --bit-operations, --format and --allocation");
   bool both = stored == 1 && works == 1 && others == 0;
   if (stored + others + works > 1 && !both)
     return createStringError("expected one budget, found " + given);
   if (both && options.engine != "ilp" && options.engine != "greedy")
     return createStringError("two budgets at once (" + given + ") need --engine ilp or greedy");
+  if (Error e = parseProvider(options.provider).moveInto(provider))
+    return e;
   if (options.text.empty() && options.note && (options.statistics.empty() || measures()))
     options.note("no --text given: the built-in text is used, English prose in the public domain");
   Expected<Engine> found = parseEngine(options.engine);
@@ -131,12 +134,7 @@ Error Quantization::openProgram() {
   return Error::success();
 }
 
-Expected<json::Object> Quantization::run() {
-  if (options.timeLimit > 0)
-    deadline.end = Deadline::Clock::now() + std::chrono::duration_cast<Deadline::Clock::duration>(
-                                                std::chrono::duration<double>(options.timeLimit));
-  if (Error e = checkOptions())
-    return std::move(e);
+Error Quantization::prepare(bool measures) {
   Expected<import::ModelFile> opened = import::open(options.model);
   if (!opened)
     return opened.takeError();
@@ -146,17 +144,26 @@ Expected<json::Object> Quantization::run() {
     return planned.takeError();
   candidates.emplace(std::move(*planned));
   if (Error e = findBudget())
-    return std::move(e);
+    return e;
   Expected<Store> folder = Store::create(options.work);
   if (!folder)
     return folder.takeError();
   store.emplace(std::move(*folder));
   if (Error e = readStatistics())
-    return std::move(e);
-  if (measures())
+    return e;
+  if (measures)
     if (Error e = openProgram())
-      return std::move(e);
-  if (Error e = candidates->solve(statistics, options, *store, deadline))
+      return e;
+  return candidates->solve(statistics, options, *store, deadline);
+}
+
+Expected<json::Object> Quantization::run() {
+  if (options.timeLimit > 0)
+    deadline.end = Deadline::Clock::now() + std::chrono::duration_cast<Deadline::Clock::duration>(
+                                                std::chrono::duration<double>(options.timeLimit));
+  if (Error e = checkOptions())
+    return std::move(e);
+  if (Error e = prepare(measures()))
     return std::move(e);
   if (options.size && !isGguf())
     if (Error e = probeExecutable())

@@ -50,7 +50,7 @@ Expected<json::Object> quern::quantize::readRecipe(StringRef name) {
 json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
   json::Object out{{"solver", methodName(options.method)},
                    {"engine", options.engine},
-                   {"provider", options.provider == Provider::Measured ? "measured" : "hessian"},
+                   {"provider", options.provider},
                    {"damping", options.damping},
                    {"measure-tokens", int64_t(options.measureTokens)}};
   auto add = [&](StringRef name, const std::string &value) {
@@ -60,6 +60,7 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
   add("model", options.model);
   add("text", options.text);
   add("statistics", options.statistics);
+  add("allocation", options.allocation);
   add("format", options.format);
   add("formats", llvm::join(options.formats, ","));
   add("transform", llvm::join(options.transforms, ","));
@@ -120,6 +121,12 @@ Expected<json::Object> quern::quantize::hashInputs(const QuantizeOptions &option
       return hash.takeError();
     out["statistics"] = *hash;
   }
+  if (!options.allocation.empty()) {
+    Expected<std::string> hash = hashFile(options.allocation);
+    if (!hash)
+      return hash.takeError();
+    out["allocation"] = *hash;
+  }
   if (StringRef times = options.cost; times.consume_front("time=")) {
     Expected<std::string> hash = hashFile(times);
     if (!hash)
@@ -130,7 +137,7 @@ Expected<json::Object> quern::quantize::hashInputs(const QuantizeOptions &option
 }
 
 Error quern::quantize::checkInputs(const json::Object &expected, const json::Object &found) {
-  for (StringRef kind : {"model", "text", "statistics", "cost"}) {
+  for (StringRef kind : {"model", "text", "statistics", "cost", "allocation"}) {
     auto before = expected.getString(kind), now = found.getString(kind);
     if (before && now && *before != *now)
       return createStringError("the recipe was made with another " + kind + ": expected contents " +

@@ -55,16 +55,13 @@ json::Object Quantization::report() {
                      {"bits", double(c.bytes) * 8 / double(own)},
                      {"error", c.error},
                      {"nearest_error", c.nearestError},
-                     {"sensitivity", sensitivity[t]},
-                     {"expected_loss", c.kl >= 0 ? c.kl : sensitivity[t] * c.error}};
+                     {"expected_loss", lossOf(t, assignment.choice[t])}};
     if (assignment.cost > 0)
       row["share"] = *row.getNumber("expected_loss") / assignment.cost;
     json::Object tried;
-    for (const Candidate &other : tensor.candidates)
-      tried[other.type->name] =
-          json::Object{{"bytes", int64_t(other.bytes)},
-                       {"error", other.error},
-                       {"expected_loss", other.kl >= 0 ? other.kl : sensitivity[t] * other.error}};
+    for (auto [o, other] : llvm::enumerate(tensor.candidates))
+      tried[other.type->name] = json::Object{
+          {"bytes", int64_t(other.bytes)}, {"error", other.error}, {"expected_loss", lossOf(t, o)}};
     row["candidates"] = std::move(tried);
     list.push_back(std::move(row));
   }
@@ -74,7 +71,7 @@ json::Object Quantization::report() {
                    {"tokens", int64_t(statistics.tokens)},
                    {"solver", methodName(options.method)},
                    {"engine", options.engine},
-                   {"provider", options.provider == Provider::Measured ? "measured" : "hessian"},
+                   {"provider", options.provider},
                    {"damping", options.damping},
                    {"bits", double(assignment.bytes) * 8 / double(std::max<uint64_t>(elements, 1))},
                    {"bytes", int64_t(overhead + assignment.bytes)},
@@ -100,7 +97,7 @@ json::Object Quantization::report() {
     out["held_back_kl"] = heldBackKl;
   if (uniformAssignment && uniformAssignment->cost > 0)
     out["ratio_to_uniform"] = assignment.cost / uniformAssignment->cost;
-  if (uniformAssignment && uniformAssignment->cost > 0 && options.format.empty()) {
+  if (uniformAssignment && uniformAssignment->cost > 0 && !isFixed()) {
     // Whichever was asked for, also those that lose; none for an engine that refuses.
     json::Object ratios;
     std::vector<Item> all = items();
@@ -162,8 +159,10 @@ void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream 
     os << " (expected loss, to uniform)\n";
   }
   if (report.getBoolean("dry_run").value_or(false))
-    os << "output       " << text("output") << " (not written: --dry-run)\n";
+    os << "output       " << text("output") << " (not written: --dry-run)";
   else
-    os << "output       " << text("output") << ", " << report.getInteger("written").value_or(0)
-       << " bytes\n";
+    os << "output       " << text("output");
+  if (auto written = report.getInteger("written"))
+    os << ", " << *written << " bytes";
+  os << "\n";
 }
