@@ -126,6 +126,9 @@ Value VectorCode::shiftLeft(Value a, int64_t by) {
 Value VectorCode::shiftRight(Value a, int64_t by) {
   return by == 0 ? a : arith::ShRUIOp::create(b, loc, a, splat(cast<VectorType>(a.getType()), by));
 }
+Value VectorCode::shiftRightSigned(Value a, int64_t by) {
+  return arith::ShRSIOp::create(b, loc, a, splat(cast<VectorType>(a.getType()), by));
+}
 Value VectorCode::shiftRight(Value a, Value byIndex) {
   auto type = cast<VectorType>(a.getType());
   Value by = arith::IndexCastOp::create(b, loc, type.getElementType(), byIndex);
@@ -214,8 +217,8 @@ Value VectorCode::lookUpFloats(ArrayRef<float> table, Value indices) {
     };
     Value result = permute(constant(0));
     for (int64_t first = perRegister; first < count; first += perRegister) {
-      Value above = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, indices,
-                                          splat(ints(), first));
+      Value above =
+          arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, indices, splat(ints(), first));
       result = arith::SelectOp::create(b, loc, above, permute(constant(first)), result);
     }
     return result;
@@ -325,6 +328,13 @@ void DotSum::add(VectorCode &v, DotOperand operand, Value weight, Value x) {
     return;
   }
   }
+}
+
+void DotSum::addWords(VectorCode &v, Value weight, Value x) {
+  StringRef name = v.width == 16 ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd";
+  Value products = v.intrinsic(name, v.ints(), {weight, x}); // with the add, vpdpwssd
+  Value &sum = sum32[oneChain ? 0 : calls++ % 2];
+  sum = sum ? v.plus(sum, products) : products;
 }
 
 int64_t DotSum::addsBeforeWidening(VectorCode &v, DotOperand operand) {

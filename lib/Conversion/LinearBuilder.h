@@ -88,6 +88,7 @@ public:
   Value bitXor(Value a, int64_t mask);
   Value shiftLeft(Value a, int64_t by);
   Value shiftRight(Value a, int64_t by); ///< logical
+  Value shiftRightSigned(Value a, int64_t by);
   Value shiftRight(Value a, Value byIndex);
   Value fma(Value a, Value c, Value addend);
   Value as(Value v, VectorType type); ///< bitcast
@@ -129,6 +130,8 @@ class DotSum {
 public:
   /// Adds the four products a lane of `weight` and `x` (signed bytes in [-127, 127]).
   void add(VectorCode &v, DotOperand operand, Value weight, Value x);
+  /// The same for int16: two products a lane of `weight` and `x`.
+  void addWords(VectorCode &v, Value weight, Value x);
   /// The sum as 32-bit integers; there must have been an add.
   Value take(VectorCode &v);
 

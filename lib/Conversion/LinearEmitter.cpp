@@ -30,7 +30,12 @@ ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
     return l;
   }
   if (kind == Activation::BF16) {
-    l.bytes = l.paddedK * 4;
+    l.codesOffset = l.paddedK * 4;
+    l.scalesOffset = l.codesOffset + l.paddedK * 2;
+    l.sums32Offset = l.scalesOffset + l.paddedK / 8;
+    l.sums16Offset = l.sums32Offset + l.paddedK / 8;
+    l.sums8Offset = l.sums16Offset + l.paddedK / 4;
+    l.bytes = (l.sums8Offset + l.paddedK / 2 + 63) / 64 * 64;
     // Tiles read the same columns of 16 tokens: rows 4096 bytes apart would share few cache sets.
     if (l.bytes % 1024 == 0)
       l.bytes += 64;

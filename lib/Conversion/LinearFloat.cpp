@@ -2,7 +2,7 @@
 //
 // Decodes 16 rows of a column exactly as the format defines, then one fused multiply-add a
 // column. Activations that are not f32 are widened a step at a time, into scratch; bf16 ones
-// are kept as f32 on targets without tiles for them.
+// lie there as f32, too, on targets without tiles for them.
 //
 // bf16 activations on a target with bf16 tiles: weights are rounded to bf16 too, and kept in
 // scratch in pairs of columns, for tiles and for the tokens that do not fill one.

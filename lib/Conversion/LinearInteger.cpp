@@ -7,6 +7,9 @@
 // with q the activations' int8 codes and xs their scale. D, S and the difference are
 // integers below 2^24 (segments are at most 256 columns long), hence exact in f32.
 //
+// bf16 activations have int16 codes (ActivationLayout), and codes of weights are widened to 16
+// bits: even bytes in one vector, odd ones in another. D stays below 2^28 and is rounded once.
+//
 //===----------------------------------------------------------------------===//
 #include "LinearStrategy.h"
 #include "LinearTiles.h"
@@ -29,7 +32,8 @@ class IntegerStrategy final : public Strategy {
 public:
   IntegerStrategy(VectorCode &v, const format::PackedLayout &layout, WeightReader &weights,
                   const ActivationSource &x)
-      : Strategy(v, layout, weights, x), run(tileRun()), tiles(v, std::min<int64_t>(run, 64)) {}
+      : Strategy(v, layout, weights, x), words(x.layout.kind == Activation::BF16), run(tileRun()),
+        tiles(v, std::min<int64_t>(run, 64)) {}
 
   int64_t stepsPerBlock() const override { return std::max<int64_t>(1, 512 / layout.step); }
   SmallVector<int64_t> tokenBlocks() const override {
@@ -43,7 +47,7 @@ public:
 
   void allocate() override {
     int64_t steps = stepsPerBlock();
-    codes = v.scratch(steps * layout.step * 16, v.b.getI8Type());
+    codes = v.scratch(steps * layout.step * 16 * codeBytes(), v.b.getI8Type());
     segmentCount = stepSegments(layout.step).size();
     factorFloats = segmentCount * 3 * 16;
     factors = v.scratch(steps * factorFloats, v.b.getF32Type());
@@ -62,11 +66,11 @@ public:
   }
 
   void unpack(const StepPosition &at, Value slot) override {
-    Value codeBase = v.mul(slot, layout.step * 16);
+    Value codeBase = v.mul(slot, layout.step * 16 * codeBytes());
     for (int64_t quad = 0; quad < at.columns / 4; ++quad)
       for (int64_t part = 0; part < v.parts; ++part)
-        v.store(weights.quadOperand(at, quad, part), codes, codeBase,
-                quad * 64 + part * v.width * 4);
+        for (auto [i, vector] : llvm::enumerate(widen(weights.quadOperand(at, quad, part))))
+          v.store(vector, codes, codeBase, unpackedOffset(quad, part, i));
     Value factorBase = v.mul(slot, factorFloats);
     for (auto [i, segment] : llvm::enumerate(stepSegments(at.columns))) {
       SegmentFactors f = segmentFactors(at, segment);
@@ -82,7 +86,7 @@ public:
 
   SmallVector<Parts> blocked(Value slot, StepExtent extent, Value column, ArrayRef<Value> tokens,
                              SmallVector<Parts> acc) override {
-    Value codeBase = v.mul(slot, layout.step * 16);
+    Value codeBase = v.mul(slot, layout.step * 16 * codeBytes());
     Value factorBase = v.mul(slot, factorFloats);
     for (auto [i, segment] : llvm::enumerate(stepSegments(extent.columns))) {
       auto get = [&](bool present, int64_t which) {
@@ -136,6 +140,44 @@ public:
 private:
   SmallVector<Segment> stepSegments(int64_t columns) const { return segments(layout, columns, 32); }
   bool hasOffset() const { return !layout.spec.offset.empty(); }
+  int64_t codeBytes() const { return x.layout.codeBytes(); }
+
+  /// What one quad of a part is multiplied with: a vector of bytes, or its even and odd bytes as
+  /// words.
+  using Quad = SmallVector<Value, 2>;
+  Quad widen(Value bytes) {
+    if (!words)
+      return {bytes};
+    Value pairs = v.as(bytes, v.shorts());
+    if (weights.operand().isSigned)
+      return {v.shiftRightSigned(v.shiftLeft(pairs, 8), 8), v.shiftRightSigned(pairs, 8)};
+    return {v.bitAnd(pairs, 255), v.shiftRight(pairs, 8)};
+  }
+  /// Where `unpack` puts vector `i` of a quad, from the slot's start.
+  int64_t unpackedOffset(int64_t quad, int64_t part, int64_t i) const {
+    return ((quad * v.parts + part) * codeBytes() + i) * v.width * 4;
+  }
+  Quad loadQuad(Value base, int64_t quad, int64_t part) {
+    Quad result;
+    for (int64_t i = 0; i < codeBytes(); ++i)
+      result.push_back(
+          v.load(codes, base, unpackedOffset(quad, part, i), words ? v.shorts() : v.bytes()));
+    return result;
+  }
+  /// A token's codes of the quad that begins `column` columns after `start`, for all lanes.
+  Quad activationQuad(Value start, int64_t column) {
+    int64_t offset = x.layout.codesOffset + column * codeBytes();
+    if (!words)
+      return {v.broadcastQuad(x.buffer, start, offset)};
+    return {v.as(v.broadcastQuad(x.buffer, start, offset), v.shorts()),
+            v.as(v.broadcastQuad(x.buffer, start, offset + 4), v.shorts())};
+  }
+  void multiplyQuad(DotSum &sum, const Quad &w, const Quad &q) {
+    if (!words)
+      return sum.add(v, weights.operand(), w[0], q[0]);
+    for (auto [weight, activation] : llvm::zip(w, q))
+      sum.addWords(v, weight, activation);
+  }
   bool hasZero() const { return weights.operandBias() != 0 || !layout.spec.zero.empty(); }
 
   SegmentFactors segmentFactors(const StepPosition &at, Segment segment) {
@@ -166,7 +208,7 @@ private:
   /// The columns over which tiles add up integers: all scales are constant, and sums stay below
   /// 2^24. 0 if groups are not whole tiles, or the target has none.
   int64_t tileRun() const {
-    if (!v.target.amxInt8 || weights.operand().isSigned || !TileCode::canLoad(x.buffer))
+    if (words || !v.target.amxInt8 || weights.operand().isSigned || !TileCode::canLoad(x.buffer))
       return 0;
     int64_t columns = x.layout.kind == Activation::Q8 ? 32 : 256;
     for (const format::PackedLevel &level : layout.levels)
@@ -237,9 +279,14 @@ private:
         term = v.loadScalar(x.buffer, v.add(token, v.div(column, 4)),
                             x.layout.sums16Offset + at / 16 * 4, v.b.getF32Type());
       } else {
-        Value raw = v.loadScalar(x.buffer, v.add(token, v.div(column, 4)),
-                                 x.layout.sums8Offset + at / 8 * 2, v.b.getI16Type());
-        term = arith::SIToFPOp::create(v.b, v.loc, v.b.getF32Type(), raw);
+        if (words) {
+          term = v.loadScalar(x.buffer, v.add(token, v.div(column, 2)),
+                              x.layout.sums8Offset + at / 8 * 4, v.b.getF32Type());
+        } else {
+          Value raw = v.loadScalar(x.buffer, v.add(token, v.div(column, 4)),
+                                   x.layout.sums8Offset + at / 8 * 2, v.b.getI16Type());
+          term = arith::SIToFPOp::create(v.b, v.loc, v.b.getF32Type(), raw);
+        }
       }
       sum = sum ? arith::AddFOp::create(v.b, v.loc, sum, term) : term;
       at += length;
@@ -250,11 +297,11 @@ private:
   /// D for one token, straight from the panel, all in a row.
   SmallVector<Parts> dotUnrolled(Segment segment, const StepPosition &at, Value token) {
     SmallVector<DotSum, 4> sums(v.parts);
-    Value start = v.add(token, at.column);
+    Value start = v.add(token, v.mul(at.column, codeBytes()));
     for (int64_t quad = segment.begin / 4; quad < segment.end / 4; ++quad) {
-      Value q = v.broadcastQuad(x.buffer, start, quad * 4);
+      Quad q = activationQuad(start, quad * 4);
       for (int64_t part = 0; part < v.parts; ++part)
-        sums[part].add(v, weights.operand(), weights.quadOperand(at, quad, part), q);
+        multiplyQuad(sums[part], widen(weights.quadOperand(at, quad, part)), q);
     }
     Parts result;
     for (DotSum &sum : sums)
@@ -268,13 +315,13 @@ private:
     SmallVector<DotSum, 16> sums(tokens.size() * v.parts);
     for (int64_t quad = segment.begin / 4; quad < segment.end / 4; ++quad) {
       v.fence();
-      Parts w;
+      SmallVector<Quad> w;
       for (int64_t part = 0; part < v.parts; ++part)
-        w.push_back(v.load(codes, codeBase, quad * 64 + part * v.width * 4, v.bytes()));
+        w.push_back(loadQuad(codeBase, quad, part));
       for (auto [t, token] : llvm::enumerate(tokens)) {
-        Value q = v.broadcastQuad(x.buffer, v.add(token, column), quad * 4);
+        Quad q = activationQuad(v.add(token, v.mul(column, codeBytes())), quad * 4);
         for (int64_t part = 0; part < v.parts; ++part)
-          sums[t * v.parts + part].add(v, weights.operand(), w[part], q);
+          multiplyQuad(sums[t * v.parts + part], w[part], q);
       }
     }
     v.fence();
@@ -290,32 +337,34 @@ private:
     int64_t quads = (segment.end - segment.begin) / 4;
     if (quads <= 4)
       return dotUnrolled(segment, codeBase, column, tokens);
-    int64_t limit = DotSum::addsBeforeWidening(v, weights.operand());
-    bool narrow = v.target.intDot == target::IntDot::Maddubs && limit >= quads;
+    int64_t limit = words ? quads : DotSum::addsBeforeWidening(v, weights.operand());
+    bool narrow = !words && v.target.intDot == target::IntDot::Maddubs && limit >= quads;
     // Sums that have to be widened on the way are, once an iteration.
     int64_t unroll = 1;
     if (!narrow)
       while (unroll < 4 && quads % (2 * unroll) == 0 && 2 * unroll <= limit)
         unroll *= 2;
-    Value firstCode = v.add(codeBase, segment.begin * 16);
+    Value firstCode = v.add(codeBase, segment.begin * 16 * codeBytes());
     SmallVector<Value> starts;
     for (Value token : tokens)
-      starts.push_back(v.add(v.add(token, column), segment.begin));
+      starts.push_back(
+          v.add(v.add(token, v.mul(column, codeBytes())), segment.begin * codeBytes()));
     SmallVector<Value> zeros(tokens.size() * v.parts,
                              v.splat(narrow ? v.shorts() : v.ints(), int64_t(0)));
     SmallVector<Value> sums = v.tightLoop(quads, unroll, zeros, [&](Value iv, ValueRange carried) {
       SmallVector<DotSum, 16> running(carried.size());
       for (auto [sum, from] : llvm::zip(running, carried))
         narrow ? sum.startFrom16(from) : sum.startFrom32(from);
-      Value code = v.add(firstCode, v.mul(iv, 64)), k = v.mul(iv, 4);
+      Value code = v.add(firstCode, v.mul(iv, 64 * codeBytes()));
+      Value k = v.mul(iv, 4 * codeBytes());
       for (int64_t u = 0; u < unroll; ++u) {
-        Parts w;
+        SmallVector<Quad> w;
         for (int64_t part = 0; part < v.parts; ++part)
-          w.push_back(v.load(codes, code, u * 64 + part * v.width * 4, v.bytes()));
+          w.push_back(loadQuad(code, u, part));
         for (auto [t, start] : llvm::enumerate(starts)) {
-          Value q = v.broadcastQuad(x.buffer, v.add(start, k), u * 4);
+          Quad q = activationQuad(v.add(start, k), u * 4);
           for (int64_t part = 0; part < v.parts; ++part)
-            running[t * v.parts + part].add(v, weights.operand(), w[part], q);
+            multiplyQuad(running[t * v.parts + part], w[part], q);
         }
       }
       SmallVector<Value> next;
@@ -340,7 +389,7 @@ private:
                   ArrayRef<Parts> sums, SmallVector<Parts> &acc) {
     for (auto [t, token] : llvm::enumerate(tokens)) {
       Value scale, sum;
-      if (x.layout.kind == Activation::Q8)
+      if (x.layout.kind != Activation::Int8)
         scale = v.broadcastFloat(v.loadScalar(x.buffer, v.add(token, v.div(column, 8)),
                                               x.layout.scalesOffset + segment.begin / 32 * 4,
                                               v.b.getF32Type()));
@@ -361,6 +410,7 @@ private:
     }
   }
 
+  const bool words;  ///< int16 codes of activations
   const int64_t run; ///< columns; 0 without tiles
   TileCode tiles;
   Value codes, factors, products;
@@ -371,7 +421,8 @@ private:
 std::unique_ptr<Strategy>
 conversion::detail::makeIntegerStrategy(VectorCode &v, const format::PackedLayout &layout,
                                         WeightReader &weights, const ActivationSource &x) {
-  bool quantized = x.layout.kind == Activation::Q8 || x.layout.kind == Activation::Int8;
+  bool quantized = x.layout.kind == Activation::Q8 || x.layout.kind == Activation::Int8 ||
+                   (x.layout.kind == Activation::BF16 && v.target.hasWordProducts());
   if (!quantized || !format::hasIntegerProducts(layout))
     return nullptr;
   return std::make_unique<IntegerStrategy>(v, layout, weights, x);

@@ -41,8 +41,10 @@ public:
     }
     auto step = [&](Value k, bool partial) {
       Value values = load(token, k, partial);
-      if (layout.kind == Activation::BF16)
-        return roundToBF16(values, k);
+      if (layout.kind == Activation::BF16) {
+        values = roundToBF16(values, k);
+        return v.target.hasWordProducts() ? encodeWords(values, k) : void();
+      }
       Value absMax = scalar;
       if (!absMax) {
         Value floor = v.splat(i32x32, smallestAbsMaxBits);
@@ -111,13 +113,59 @@ private:
     return arith::SIToFPOp::create(v.b, v.loc, v.b.getF32Type(), scalar);
   }
 
-  void roundToBF16(Value values, Value k) {
+  Value roundToBF16(Value values, Value k) {
     Value rounded = v.roundToBF16(values);
-    if (!v.target.amxBf16)
-      return v.store(rounded, dest, v.add(start, v.mul(k, 4)), 0);
+    if (!v.target.amxBf16) {
+      v.store(rounded, dest, v.add(start, v.mul(k, 4)), 0);
+      return rounded;
+    }
     Value bits = v.shiftRight(v.as(rounded, i32x32), 16);
     Value narrow = arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI16Type()), bits);
     v.store(narrow, dest, v.add(start, v.mul(k, 2)), 0);
+    return rounded;
+  }
+
+  /// Values of bf16 as int16 with a power of two as scale. See ActivationLayout.
+  void encodeWords(Value values, Value k) {
+    Value absMax = reduceMax(maximum(magnitudes(values), v.splat(i32x32, smallestAbsMaxBits)));
+    Type i32 = v.b.getI32Type(), f32 = v.b.getF32Type();
+    auto integer = [&](int64_t value) {
+      return arith::ConstantOp::create(v.b, v.loc, v.b.getI32IntegerAttr(value));
+    };
+    auto asFloat = [&](Value bits) { return arith::BitcastOp::create(v.b, v.loc, f32, bits); };
+    Value bits = arith::BitcastOp::create(v.b, v.loc, i32, absMax);
+    Value exponent = arith::AndIOp::create(v.b, v.loc, bits, integer(0x7f800000));
+    Value step = asFloat(arith::SubIOp::create(v.b, v.loc, exponent, integer(14 << 23)));
+    // 1 / step: exponents add up to twice the bias.
+    Value inverse =
+        asFloat(arith::SubIOp::create(v.b, v.loc, integer((2 * 127 + 14) << 23), exponent));
+    // Infinity and NaN have to reach the result: they make the scale NaN.
+    Value notFinite = arith::SubFOp::create(v.b, v.loc, absMax, absMax);
+    Value by32 = v.add(start, v.div(k, 8)), by16 = v.add(start, v.div(k, 4));
+    storeFloat(arith::AddFOp::create(v.b, v.loc, step, notFinite), by32, layout.scalesOffset);
+
+    Value scaled = v.times(values, v.broadcast(f32x32, inverse));
+    Value ints = arith::FPToSIOp::create(v.b, v.loc, i32x32,
+                                         LLVM::RoundEvenOp::create(v.b, v.loc, f32x32, scaled));
+    SmallVector<int64_t> order;
+    for (int64_t quad = 0; quad < group; quad += 4)
+      order.append({quad, quad + 2, quad + 1, quad + 3});
+    Value ordered = vector::ShuffleOp::create(v.b, v.loc, ints, ints, order);
+    v.store(arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI16Type()), ordered), dest,
+            v.add(start, v.mul(k, 2)), layout.codesOffset);
+    Value all, half;
+    for (int64_t i = 0; i < 4; ++i) {
+      Value slice = vector::ExtractStridedSliceOp::create(
+          v.b, v.loc, ints, ArrayRef<int64_t>{8 * i}, ArrayRef<int64_t>{8}, ArrayRef<int64_t>{1});
+      Value sum = vector::ReductionOp::create(v.b, v.loc, vector::CombiningKind::ADD, slice);
+      storeFloat(toFloat(sum), v.add(start, v.div(k, 2)), layout.sums8Offset + 4 * i);
+      half = i % 2 ? arith::AddIOp::create(v.b, v.loc, half, sum) : sum;
+      if (i % 2) {
+        storeFloat(toFloat(half), by16, layout.sums16Offset + 4 * (i / 2));
+        all = all ? arith::AddIOp::create(v.b, v.loc, all, half) : half;
+      }
+    }
+    storeFloat(toFloat(all), by32, layout.sums32Offset);
   }
 
   VectorCode &v;

@@ -43,12 +43,15 @@ func.func private @bytes(%q: memref<4096xi8>, %w: memref<3456xi8>, %out: memref<
   return
 }
 
-// Sums pass through memory as they lie: loaded and stored as tiles.
+// With tiles, sums pass through memory as they lie: loaded and stored as tiles. Without, the
+// activations are int16.
 // BYTES-LABEL: func.func private @bf16
-func.func private @bf16(%x: memref<4096xi8>, %w: memref<3456xi8>, %out: memref<32x96xf32>,
+func.func private @bf16(%x: memref<14336xi8>, %w: memref<3456xi8>, %out: memref<32x96xf32>,
                         %begin: index, %end: index, %tokens: index) {
-  // MADDUBS-NOT: pmadd
+  // MADDUBS-NOT: pmadd.ub
+  // MADDUBS: llvm.x86.avx2.pmadd.wd
   // VNNI-NOT: {{tile|vpdpbusd}}
+  // VNNI: llvm.x86.avx512.pmaddw.d.512
   // AMX: llvm.x86.ldtilecfg
   // AMX: llvm.x86.tileloadd64
   // AMX: scf.for
@@ -57,7 +60,7 @@ func.func private @bf16(%x: memref<4096xi8>, %w: memref<3456xi8>, %out: memref<3
   // AMX: llvm.x86.tilerelease
   quern_kernel.tile_linear bf16 %x, %w to %out panels %begin, %end tokens %tokens
       of tensor<96x64xf32, #quern.q4_0>
-      : memref<4096xi8>, memref<3456xi8>, memref<32x96xf32>
+      : memref<14336xi8>, memref<3456xi8>, memref<32x96xf32>
   return
 }
 

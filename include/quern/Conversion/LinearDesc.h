@@ -27,18 +27,25 @@ enum class Activation : uint8_t {
 Activation fastActivation(const target::TargetInfo &target, const format::PackedLayout &weight);
 
 /// One token's activations as kernels read them. F32 has no buffer of its own: kernels read
-/// the rows themselves. The others are written by emitQuantizeActivations. BF16 has room for f32:
-/// targets without bf16 tiles keep the rounded values as such, and read them as they are.
+/// the rows themselves. The others are written by emitQuantizeActivations.
+///
+/// BF16 on a target with bf16 tiles: the rounded values, 2 bytes each. Elsewhere twice: as f32 at
+/// 0, for weights that are decoded to f32; and, for weights of integer codes, as int16 in groups of
+/// 32 with a scale that is a power of two, 2^(e - 14) if the largest value is in [2^e, 2^(e + 1)). A
+/// value of at least 2^(e - 7) is kept exactly, smaller ones to 2^(e - 15). Each four columns lie as
+/// 0, 2, 1, 3: one instruction takes even bytes of codes, another one the odd.
 struct ActivationLayout {
   Activation kind;
   int64_t k;
   int64_t paddedK;      ///< k rounded up to 32; the excess is zero
-  int64_t scalesOffset; ///< f32 [paddedK / 32], or one for Int8; codes lie at 0
+  int64_t codesOffset;  ///< int8; int16 for BF16
+  int64_t scalesOffset; ///< f32 [paddedK / 32], or one for Int8
   int64_t sums32Offset; ///< f32 sum of codes by 32 columns
   int64_t sums16Offset; ///< f32 by 16 columns
-  int64_t sums8Offset;  ///< i16 by 8 columns
+  int64_t sums8Offset;  ///< i16 by 8 columns; f32 for BF16
   int64_t bytes;        ///< per token, a multiple of 64
   static ActivationLayout get(Activation kind, int64_t k);
+  int64_t codeBytes() const { return kind == Activation::BF16 ? 2 : 1; }
 };
 
 struct LinearDesc {

@@ -35,6 +35,10 @@ struct TargetInfo {
   /// Tuning, measured per microarchitecture: see docs/Performance.md.
   unsigned prefetchBytes = 0;
 
+  /// Products of int16 pairs added up in 32 bits (vpmaddwd, vpdpwssd), worth taking for bf16
+  /// activations where no unit multiplies bf16 itself.
+  bool hasWordProducts() const { return isX86() && !amxBf16; }
+
   bool isX86() const;
   bool isAArch64() const;
 };

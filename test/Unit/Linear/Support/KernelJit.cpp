@@ -29,6 +29,7 @@
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/Passes.h"
 #include "quern/Conversion/LinearEmitter.h"
+#include "quern/Format/CodeMeaning.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -228,6 +229,11 @@ Expected<test::Kernel> test::compileKernel(const LinearDesc &desc, const target:
   Kernel kernel;
   requestTiles(target);
   kernel.roundsWeights = target.amxBf16 && desc.activation == Activation::BF16;
+  auto layout = format::PackedLayout::get(desc.weight, desc.n, desc.k);
+  if (!layout)
+    return layout.takeError();
+  kernel.wordActivations = target.hasWordProducts() && desc.activation == Activation::BF16 &&
+                           format::hasIntegerProducts(*layout);
   kernel.hasOwnOrder =
       kernel.roundsWeights || (target.amxInt8 && desc.activation == Activation::Int8);
   auto object = translateKernel(desc, target, Output::RunnableObject, &kernel, effort);

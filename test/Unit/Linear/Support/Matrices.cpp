@@ -196,6 +196,22 @@ std::vector<float> test::makeActivations(int64_t tokens, int64_t k, uint64_t see
   return x;
 }
 
+/// What int16 codes with a power of two as scale for 32 columns keep of bf16 values: multiples of
+/// 2^(e - 14) where the largest lies in [2^e, 2^(e + 1)).
+static void roundToWords(llvm::MutableArrayRef<float> row) {
+  for (size_t begin = 0; begin < row.size(); begin += 32) {
+    auto group = row.slice(begin, std::min<size_t>(32, row.size() - begin));
+    for (float &value : group)
+      value = reference::roundToBF16(value);
+    float largest = reference::groupAbsMax({group.data(), group.size()});
+    if (!std::isfinite(largest))
+      continue;
+    float step = std::ldexp(1.0f, std::ilogb(largest) - 14);
+    for (float &value : group)
+      value = std::nearbyint(value / step) * step;
+  }
+}
+
 std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
                               const CodedMatrix &matrix, llvm::ArrayRef<int64_t> tokenCounts,
                               uint64_t seed, bool extreme) {
@@ -229,6 +245,9 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
         return "scales of token " + std::to_string(t) + " differ from the reference";
     }
   }
+  if (kernel.wordActivations)
+    for (int64_t t = 0; t < most; ++t)
+      roundToWords(llvm::MutableArrayRef(x).slice(t * k, k));
   std::vector<float> weights = matrix.values;
   if (kernel.roundsWeights)
     std::transform(weights.begin(), weights.end(), weights.begin(), reference::roundToBF16);
