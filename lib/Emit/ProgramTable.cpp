@@ -10,6 +10,7 @@
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/DerivedTypes.h"
 #include "llvm/IR/IRBuilder.h"
+#include "llvm/Transforms/Utils/ModuleUtils.h"
 
 using namespace llvm;
 
@@ -77,6 +78,16 @@ std::unique_ptr<Module> buildProgramTable(LLVMContext &context, const ProgramTab
   Constant *program = ConstantStruct::getAnon(context, fields);
   new GlobalVariable(*module, program->getType(), true, GlobalValue::ExternalLinkage, program,
                      "quern_program_v1");
+
+  // Nobody reads this: naming the parts takes their objects out of the runtime's archive.
+  SmallVector<Constant *> parts;
+  for (const std::string &part : table.parts)
+    parts.push_back(cast<Constant>(module->getOrInsertGlobal(part, Type::getInt8Ty(context))));
+  if (!parts.empty()) {
+    auto *type = ArrayType::get(ptr, parts.size());
+    appendToUsed(*module, new GlobalVariable(*module, type, true, GlobalValue::PrivateLinkage,
+                                             ConstantArray::get(type, parts), "parts"));
+  }
 
   if (withMain) {
     auto *type = FunctionType::get(i32, {i32, ptr}, false);

@@ -29,6 +29,7 @@ private:
   llvm::Error writeText();
   llvm::Expected<std::vector<emit::Bytes>> generateCode(emit::CodeKind kind);
   llvm::Error writeProgram();
+  llvm::Error readTokenizer();
   llvm::Error writePayload(llvm::StringRef image);
   llvm::Error writeSections(emit::PayloadWriter &writer);
   llvm::Error writeHeader();
@@ -57,6 +58,7 @@ private:
   std::string bytecode;               ///< the same
   std::vector<TargetFacts> facts;     ///< by target
   PackPlan plan;
+  std::vector<uint8_t> tokenizer; ///< the blob
   llvm::SmallString<128> temporary; ///< folder for objects
 };
 

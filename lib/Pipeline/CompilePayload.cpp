@@ -28,20 +28,24 @@ Error Compilation::writeSections(emit::PayloadWriter &writer) {
   });
 }
 
-Error Compilation::writePayload(StringRef image) {
-  auto tokenizer = import::readTokenizer(model);
-  if (!tokenizer)
-    return tokenizer.takeError();
+Error Compilation::readTokenizer() {
+  auto data = import::readTokenizer(model);
+  if (!data)
+    return data.takeError();
   std::string error;
-  std::vector<uint8_t> blob = tokenizer->serialize(error);
+  tokenizer = data->serialize(error);
   if (!error.empty())
     return createStringError(options.model + ": tokenizer: " + error);
+  return Error::success();
+}
+
+Error Compilation::writePayload(StringRef image) {
   Expected<std::string> text = metadata();
   if (!text)
     return text.takeError();
   auto writeRest = [&](emit::PayloadWriter &writer) {
     writer.begin(runtime::TokenizerSection);
-    writer.write(blob);
+    writer.write(tokenizer);
     writer.begin(runtime::ChatSection);
     writer.write(import::readChatFormat(model).serialize());
     writer.begin(runtime::MetadataSection);
@@ -63,8 +67,7 @@ Error Compilation::writePayload(StringRef image) {
     if (Error e = program ? writer.finish() : writeRest(writer))
       return e;
   }
-  auto file = OutputFile::create(output, options.force,
-                                       options.emit == EmitKind::Executable);
+  auto file = OutputFile::create(output, options.force, options.emit == EmitKind::Executable);
   if (!file)
     return file.takeError();
   emit::PayloadWriter writer(*file);

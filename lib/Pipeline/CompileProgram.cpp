@@ -6,6 +6,7 @@
 #include "Compilation.h"
 #include "quern/Emit/Link.h"
 #include "quern/Emit/ProgramTable.h"
+#include "quern/Runtime/TokenizerData.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
@@ -19,17 +20,17 @@ using llvm::StringRef;
 Expected<std::vector<emit::Bytes>> Compilation::generateCode(emit::CodeKind kind) {
   std::vector<emit::TargetModule> modules;
   for (const target::TargetInfo &t : targets)
-    modules.push_back({t,
-                       [this, t](llvm::LLVMContext &context)
-                           -> Expected<std::unique_ptr<llvm::Module>> {
-                         auto kernels = parseModule(bytecode);
-                         if (!kernels)
-                           return kernels.takeError();
-                         if (Error e = lowerToKernels(**kernels, t))
-                           return std::move(e);
-                         return lowerToLlvm(**kernels, t, context);
-                       },
-                       {emit::forwardSymbol(t.name)}});
+    modules.push_back(
+        {t,
+         [this, t](llvm::LLVMContext &context) -> Expected<std::unique_ptr<llvm::Module>> {
+           auto kernels = parseModule(bytecode);
+           if (!kernels)
+             return kernels.takeError();
+           if (Error e = lowerToKernels(**kernels, t))
+             return std::move(e);
+           return lowerToLlvm(**kernels, t, context);
+         },
+         {emit::forwardSymbol(t.name)}});
   return emit::compileModules(modules, kind, options.threads);
 }
 
@@ -58,7 +59,11 @@ Error Compilation::writeProgram() {
   if (Error e = step("link", 0))
     return e;
 
+  if (Error e = readTokenizer())
+    return e;
   emit::ProgramTable table;
+  for (const char *part : runtime::tokenizerParts(tokenizer))
+    table.parts.push_back(part);
   for (const target::TargetInfo &t : targets)
     table.targets.push_back({t.name, t.features, emit::forwardSymbol(t.name)});
   for (const PackedWeight &w : plan.weights)
@@ -101,11 +106,12 @@ Error Compilation::writeProgram() {
   std::string image = (temporary + "/image").str();
   if (options.emit == EmitKind::Shared) // the file's name becomes the library's own
     image = (temporary + "/" + llvm::sys::path::filename(output)).str();
-  Error linked = options.emit == EmitKind::Library ? emit::archive(objects, image)
-                 : emit::link(options.emit == EmitKind::Executable ? emit::ImageKind::Executable
-                              : options.emit == EmitKind::Shared   ? emit::ImageKind::Shared
-                                                                   : emit::ImageKind::Relocatable,
-                              objects, image);
+  Error linked = options.emit == EmitKind::Library
+                     ? emit::archive(objects, image)
+                     : emit::link(options.emit == EmitKind::Executable ? emit::ImageKind::Executable
+                                  : options.emit == EmitKind::Shared ? emit::ImageKind::Shared
+                                                                     : emit::ImageKind::Relocatable,
+                                  objects, image);
   if (linked)
     return linked;
   if (Error e = writePayload(image))

@@ -86,9 +86,13 @@ struct Option {
 };
 
 template <typename T> bool number(const std::string &text, T &out, T least, T most) {
-  const char *end = text.data() + text.size();
-  auto [stop, ec] = std::from_chars(text.data(), end, out);
-  return ec == std::errc() && stop == end && out >= least && out <= most;
+  if constexpr (std::is_floating_point_v<T>) {
+    return !text.empty() && parseDecimal(text, out) == text.size() && out >= least && out <= most;
+  } else {
+    const char *end = text.data() + text.size();
+    auto [stop, ec] = std::from_chars(text.data(), end, out);
+    return ec == std::errc() && stop == end && out >= least && out <= most;
+  }
 }
 
 bool tokenList(Options &o, const std::string &text) {

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <locale.h>
 
 namespace quern::runtime {
 
@@ -224,10 +225,10 @@ private:
       return word("null") || fail("unknown word");
     default: {
       double number;
-      auto [end, ec] = std::from_chars(text.data() + at, text.data() + text.size(), number);
-      if (ec != std::errc())
+      size_t length = parseDecimal(text.substr(at), number);
+      if (!length)
         return fail("expected a value");
-      at = size_t(end - text.data());
+      at += length;
       out = Json(number);
       return true;
     }
@@ -311,6 +312,18 @@ private:
 
 bool Json::parse(std::string_view text, Json &out, std::string &error) {
   return JsonParser(text, error).document(out);
+}
+
+// std::from_chars of a double brings 24 KB of code and tables.
+size_t parseDecimal(std::string_view text, double &out) {
+  static const locale_t plain = newlocale(LC_ALL_MASK, "C", nullptr);
+  size_t extent = std::min(text.find_first_not_of("0123456789+-.eE"), text.size());
+  std::string copy(text.substr(0, extent));
+  if (copy.empty() || copy[0] == '+')
+    return 0;
+  char *end = nullptr;
+  out = strtod_l(copy.c_str(), &end, plain);
+  return std::isfinite(out) ? size_t(end - copy.c_str()) : 0;
 }
 
 } // namespace quern::runtime

@@ -50,7 +50,7 @@ bool Tokenizer::Impl::findAdded(const AddedList &list, std::string_view text, si
     return false;
   auto isWord = [&](size_t begin) {
     size_t n = unicode::characterLength(text.substr(begin)), from_, to;
-    return n && state.matcher.find(word, text.substr(begin, n), 0, from_, to) == Matcher::Found;
+    return n && state.matcher.find(word, text.substr(begin, n), 0, from_, to) == MatchResult::Found;
   };
   for (size_t at = from; at < text.size(); ++at) {
     if (!list.first[static_cast<uint8_t>(text[at])])
@@ -289,8 +289,6 @@ bool bytesOfPrintable(std::string_view token, std::string &bytes) {
   }
   return true;
 }
-
-const char *tokenizerWordClass() { return rustWord; }
 
 bool Tokenizer::stripsFirstSpace() const { return impl->has(StripFirstSpace); }
 

@@ -17,6 +17,9 @@ namespace quern::runtime {
 using namespace blob;
 
 namespace {
+// The compiler has all the parts: it runs any tokenizer.
+[[gnu::used]] const void *const parts[] = {&quern_pattern_engine, &unicode::quern_normalization};
+
 const std::string_view space = "\xE2\x96\x81";
 
 // Real vocabularies end at some 256. The ways to cut a token in two are looked at one by one, which
@@ -37,6 +40,7 @@ private:
   std::unordered_map<uint64_t, std::pair<uint32_t, uint32_t>> pairs; ///< -> rank, result
   std::vector<uint8_t> out;
   Header header = {};
+  std::vector<uint8_t> programs;
 
   bool fail(const std::string &message) {
     error = message;
@@ -46,6 +50,7 @@ private:
   bool collectPairs();
   void pairsFromScores();
   bool writeAdded();
+  uint32_t addProgram(const std::string &expression);
   void writeSteps();
   void writeTables();
   void markSingles();
@@ -267,10 +272,22 @@ bool Builder::writeAdded() {
                        static_cast<uint32_t>(t.text.size())});
     all += t.text;
     ++(t.normalized ? header.normalizedAdded : header.rawAdded);
+    if (t.singleWord && !header.wordProgram)
+      header.wordProgram = addProgram("[" + std::string(rustWord) + "]");
   }
   section(Added, entries);
   section(AddedText, all.data(), all.size());
   return true;
+}
+
+/// The size of what was added: none where only PCRE2 can match the expression.
+uint32_t Builder::addProgram(const std::string &expression) {
+  PatternProgram program;
+  if (!compilePattern(expression, program))
+    return 0;
+  std::vector<uint8_t> bytes = program.serialize();
+  programs.insert(programs.end(), bytes.begin(), bytes.end());
+  return static_cast<uint32_t>(bytes.size());
 }
 
 void Builder::writeSteps() {
@@ -284,7 +301,16 @@ void Builder::writeSteps() {
                    static_cast<uint32_t>(all.size()),
                    static_cast<uint32_t>(s.a.size()),
                    0,
-                   static_cast<uint32_t>(s.b.size())};
+                   static_cast<uint32_t>(s.b.size()),
+                   static_cast<uint32_t>(programs.size()),
+                   0};
+    if (s.kind == TokenizerStep::Split || s.kind == TokenizerStep::ReplaceRegex) {
+      e.programSize = addProgram(s.a);
+      if (!e.programSize)
+        header.flags |= NeedsPatterns;
+    }
+    if (isNormalization(s.kind))
+      header.flags |= NeedsNormalization;
     all += s.a;
     e.b = static_cast<uint32_t>(all.size());
     all += s.b;
@@ -298,6 +324,7 @@ void Builder::writeSteps() {
   header.preTokenizerSteps = static_cast<uint32_t>(data.preTokenizer.size());
   section(Steps, entries);
   section(StepText, all.data(), all.size());
+  section(Programs, programs);
 }
 
 std::vector<uint8_t> Builder::run() {
@@ -353,6 +380,19 @@ void Builder::markSingles() {
   std::copy(marked.begin(), marked.end(), out.begin() + header.sections[Attributes].offset);
 }
 } // namespace
+
+std::vector<const char *> tokenizerParts(const std::vector<uint8_t> &blob) {
+  Header header;
+  std::vector<const char *> parts;
+  if (blob.size() < sizeof header)
+    return parts;
+  memcpy(&header, blob.data(), sizeof header);
+  if (header.flags & NeedsPatterns)
+    parts.push_back("quern_pattern_engine");
+  if (header.flags & NeedsNormalization)
+    parts.push_back("quern_normalization");
+  return parts;
+}
 
 std::vector<uint8_t> TokenizerData::serialize(std::string &error) const {
   error.clear();

@@ -14,7 +14,7 @@
 
 namespace quern::runtime::blob {
 
-constexpr char magic[8] = {'Q', 'R', 'N', 'T', 'O', 'K', '0', '1'};
+constexpr char magic[8] = {'Q', 'R', 'N', 'T', 'O', 'K', '0', '2'};
 constexpr uint32_t noId = UINT32_MAX;
 
 enum Flag : uint32_t {
@@ -23,6 +23,8 @@ enum Flag : uint32_t {
   FuseUnknown = 4,
   Metaspace = 8,
   StripFirstSpace = 16,
+  NeedsPatterns = 32,      ///< some expression has no program: PCRE2 must be linked
+  NeedsNormalization = 64, ///< so must the tables of Unicode's normalization forms
 };
 
 /// Symbols are the vocabulary, then characters that are no token but occur in merges.
@@ -38,6 +40,7 @@ enum SectionId {
   AddedText,  ///< bytes
   Steps,      ///< StepEntry[], normalizer first
   StepText,   ///< bytes
+  Programs,   ///< bytes: serialized PatternPrograms
   Prefix,     ///< i32[]
   Suffix,     ///< i32[]
   Ends,       ///< i32[]
@@ -57,7 +60,7 @@ struct Header {
   uint32_t normalizerSteps, preTokenizerSteps;
   int32_t bos, eos, unknown, padding;
   uint32_t longestText; ///< of a token the model may produce
-  uint32_t reserved;
+  uint32_t wordProgram; ///< size of the program of a word's character, the first in Programs, or 0
   double unknownScore;
   Section sections[SectionCount];
 };
@@ -77,6 +80,8 @@ struct AddedEntry {
 struct StepEntry {
   uint8_t kind, behavior, invert, reserved;
   uint32_t a, aSize, b, bSize;
+  uint32_t program,
+      programSize; ///< in Programs; no bytes where `a` is no expression or only PCRE2's
 };
 
 /// The hash of both tables' keys. Part of the format: a change is a new magic.

@@ -13,6 +13,9 @@
 
 namespace quern::runtime {
 
+/// Whether a step needs Unicode's normalization tables.
+inline bool isNormalization(TokenizerStep::Kind kind) { return kind <= TokenizerStep::Lowercase; }
+
 /// A half-open byte range of the text being cut.
 struct Piece {
   size_t begin, end;

@@ -98,8 +98,11 @@ std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
     list.first[static_cast<uint8_t>(addedText[e.begin])] = true;
     words |= (e.flags & SingleWord) != 0;
   }
-  if (std::string error; words && !word.compile("[" + std::string(rustWord) + "]", error))
-    return error;
+  const uint8_t *programs = nullptr;
+  uint64_t programsSize = 0;
+  if (!sections.get(Programs, programs, programsSize) || header.wordProgram > programsSize ||
+      (words && !word.load(programs, header.wordProgram)))
+    return damaged + "patterns";
 
   const StepEntry *entries = nullptr;
   const char *stepText = nullptr;
@@ -112,7 +115,8 @@ std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
     const StepEntry &e = entries[i];
     if (e.kind > TokenizerStep::ByteMap || e.behavior > TokenizerStep::Contiguous ||
         e.a > stepTextSize || e.aSize > stepTextSize - e.a || e.b > stepTextSize ||
-        e.bSize > stepTextSize - e.b)
+        e.bSize > stepTextSize - e.b || e.program > programsSize ||
+        e.programSize > programsSize - e.program)
       return damaged + "steps";
     auto &list = i < header.normalizerSteps ? normalizer : preTokenizer;
     Step step{TokenizerStep::Kind(e.kind),
@@ -127,12 +131,16 @@ std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
         return damaged + "steps";
     if (step.kind == TokenizerStep::Split || step.kind == TokenizerStep::ReplaceRegex) {
       std::string error;
-      if (!step.pattern.compile(step.a, error))
+      if (e.programSize && !step.pattern.load(programs + e.program, e.programSize))
+        return damaged + "patterns";
+      if (!e.programSize && !step.pattern.compile(step.a, error))
         return error;
     }
     step.digits = step.kind == TokenizerStep::Split && step.a == "\\p{N}";
     step.digitRuns = step.kind == TokenizerStep::Split && step.a == "\\p{N}+";
     mapped |= step.kind == TokenizerStep::ByteMap;
+    if (isNormalization(step.kind) && !unicode::normalization())
+      return "this program was not linked with the normalization forms that its tokenizer needs";
     list.push_back(std::move(step));
   }
 

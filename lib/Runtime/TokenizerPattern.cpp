@@ -1,218 +1,273 @@
-//===- TokenizerPattern.cpp - Compiled regular expressions ----------------===//
+//===- TokenizerPattern.cpp - Matching a pattern's program ----------------===//
 //
-// Translation from Oniguruma's syntax, compilation with PCRE2's JIT where the
-// system allows it, and matching.
+// Reads a program with every operand checked, and runs it by backtracking, in the
+// order and with the results of a Perl-compatible matcher.
 //
 //===----------------------------------------------------------------------===//
 #include "TokenizerPattern.h"
 #include "TokenizerUnicode.h"
-#include <cstdio>
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include <algorithm>
+
+// A reference here takes no object out of an archive.
+#pragma weak quern_pattern_engine
 
 namespace quern::runtime {
 
+const PatternEngine *patternEngine() { return &quern_pattern_engine; }
+
+using Op = PatternProgram::Op;
+
+void PatternProgram::CharacterClass::setAscii() {
+  for (uint32_t c = 0; c < 128; ++c)
+    if ((std::upper_bound(boundaries.begin(), boundaries.end(), c) - boundaries.begin()) & 1)
+      ascii[c / 64] |= uint64_t(1) << c % 64;
+}
+
+bool PatternProgram::CharacterClass::contains(uint32_t c) const {
+  if (c < 128)
+    return ascii[c / 64] >> c % 64 & 1;
+  return (std::upper_bound(boundaries.begin(), boundaries.end(), c) - boundaries.begin()) & 1;
+}
+
 namespace {
-/// White_Space, as the inside of a character class.
-const char whiteSpace[] =
-    "\\x{9}-\\x{D} \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}"
-    "\\x{202F}\\x{205F}\\x{3000}";
+uint32_t zigzag(int32_t v) { return uint32_t(v) << 1 ^ uint32_t(v >> 31); }
+int32_t unzigzag(uint32_t v) { return int32_t(v >> 1 ^ (~(v & 1) + 1)); }
 
-std::string rangesText(const unicode::Range *ranges, size_t count) {
-  std::string out;
-  char buffer[48];
-  for (size_t i = 0; i < count; ++i) {
-    snprintf(buffer, sizeof buffer, "\\x{%X}-\\x{%X}", unsigned(ranges[i].first),
-             unsigned(ranges[i].last));
-    out += buffer;
+void put(std::vector<uint8_t> &out, uint32_t v) {
+  for (; v >= 128; v >>= 7)
+    out.push_back(uint8_t(v | 128));
+  out.push_back(uint8_t(v));
+}
+
+struct Reader {
+  const uint8_t *at, *end;
+  bool failed = false;
+  uint32_t get() {
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 35; shift += 7) {
+      if (at == end)
+        break;
+      uint8_t byte = *at++;
+      v |= uint64_t(byte & 127) << shift;
+      if (byte < 128) {
+        failed |= v > UINT32_MAX;
+        return uint32_t(v);
+      }
+    }
+    failed = true;
+    return 0;
   }
-  return out;
-}
+};
 
-/// The inside of a class for a general category, with what Unicode gained since PCRE2's version.
-std::string category(std::string_view name) {
-  std::string out = "\\p{" + std::string(name) + "}";
-  if (name == "L")
-    out += rangesText(unicode::newLetters, unicode::newLettersCount);
-  else if (name == "N")
-    out += rangesText(unicode::newNumbers, unicode::newNumbersCount);
-  else if (name == "P")
-    out += rangesText(unicode::newPunctuation, unicode::newPunctuationCount);
-  else if (name == "M")
-    out += rangesText(unicode::newMarks, unicode::newMarksCount);
-  else if (name == "Nd")
-    out += rangesText(unicode::newDigits, unicode::newDigitsCount);
-  return out;
-}
-
-/// Oniguruma's \w: alphabetic, marks, decimal digits, connectors, and Latin-1's other numbers.
-std::string wordClass() {
-  return category("L") + category("M") + category("Nd") +
-         "\\p{Nl}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{"
-         "1F149}\\x{1F150}-\\x{1F169}"
-         "\\x{1F170}-\\x{1F189}";
-}
+bool hasBody(Op op) { return op == Op::Ahead || op == Op::NotAhead || op == Op::Atomic; }
 } // namespace
 
-const char *const rustWord = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{"
-                             "24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
+std::vector<uint8_t> PatternProgram::serialize() const {
+  std::vector<uint8_t> out;
+  put(out, uint32_t(classes.size()));
+  for (const CharacterClass &c : classes) {
+    put(out, uint32_t(c.boundaries.size()));
+    uint32_t last = 0;
+    for (uint32_t b : c.boundaries) {
+      put(out, b - last);
+      last = b;
+    }
+  }
+  put(out, uint32_t(code.size()));
+  for (const Instruction &i : code) {
+    out.push_back(i.op);
+    for (uint32_t v : {zigzag(i.a), zigzag(i.b), i.min, i.max + 1}) // often no maximum: one byte
+      put(out, v);
+  }
+  return out;
+}
 
-bool translatePattern(std::string_view p, std::string &out, std::string &error) {
-  out.clear();
-  if (p.size() > 65536) {
-    error = "the expression is longer than 64 KiB";
+bool PatternProgram::parse(const uint8_t *data, size_t size) {
+  Reader in{data, data + size};
+  uint32_t classCount = in.get();
+  if (in.failed || classCount > maxClasses)
     return false;
+  classes.assign(classCount, {});
+  for (CharacterClass &c : classes) {
+    uint32_t count = in.get(), last = 0;
+    if (in.failed || count > 0x110000 || count > size)
+      return false;
+    c.boundaries.reserve(count);
+    for (uint32_t i = 0; i < count && !in.failed; ++i) {
+      uint32_t delta = in.get();
+      if ((i && !delta) || delta > 0x110000 - last)
+        return false;
+      c.boundaries.push_back(last += delta);
+    }
+    c.setAscii();
   }
-  if (p.substr(0, 2) == "(*") {
-    error = "verbs (*...) are not supported";
+  uint32_t count = in.get();
+  if (in.failed || !count || count > maxInstructions)
     return false;
+  for (uint32_t pc = 0; pc < count; ++pc) {
+    Instruction i;
+    i.op = Op(in.at == in.end ? uint8_t(OpCount) : *in.at++);
+    i.a = unzigzag(in.get());
+    i.b = unzigzag(in.get());
+    i.min = in.get();
+    i.max = in.get() - 1;
+    auto isTarget = [&](int32_t offset) {
+      int64_t target = int64_t(pc) + offset;
+      return target >= 0 && target < int64_t(count);
+    };
+    if (in.failed || i.op >= OpCount)
+      return false;
+    bool ok = true;
+    if (i.op == Class || i.op == Loop || i.op == KeepLoop)
+      ok = i.a >= 0 && uint32_t(i.a) < classCount && i.min <= i.max;
+    else if (i.op == Split)
+      ok = isTarget(i.a) && isTarget(i.b);
+    else if (i.op == Jump || hasBody(i.op))
+      ok = isTarget(i.a);
+    if (!ok)
+      return false;
+    code.push_back(i);
   }
-  bool inClass = false;
-  auto insert = [&](const std::string &inside, bool negated) {
-    if (inClass)
-      out += inside;
-    else
-      out += (negated ? "[^" : "[") + inside + "]";
-  };
-  for (size_t i = 0; i < p.size(); ++i) {
-    char c = p[i];
-    if (c == '\\' && i + 1 < p.size()) {
-      char e = p[++i];
-      if (e == 's') {
-        insert(whiteSpace, false);
-      } else if (e == 'S' && !inClass) {
-        insert(whiteSpace, true);
-      } else if (e == 'w' || (e == 'W' && !inClass)) {
-        insert(wordClass(), e == 'W');
-      } else if (e == 'd') {
-        insert(category("Nd"), false);
-      } else if (e == 'h') {
-        insert("0-9A-Fa-f", false);
-      } else if (e == 'p' && i + 1 < p.size() && p[i + 1] == '{') {
-        size_t close = p.find('}', i);
-        if (close == std::string_view::npos) {
-          error = "\\p{ is never closed";
-          return false;
-        }
-        std::string_view name = p.substr(i + 2, close - i - 2);
-        if (name == "L" || name == "N" || name == "P" || name == "M" || name == "Nd")
-          insert(category(name), false);
-        else
-          out += "\\p{" + std::string(name) + "}";
-        i = close;
-      } else if (e == 'u' && i + 4 < p.size()) {
-        out += "\\x{" + std::string(p.substr(i + 1, 4)) + "}";
-        i += 4;
-      } else {
-        out += c;
-        out += e;
-      }
-      continue;
-    }
-    if (inClass) {
-      if (c == '[' && i + 1 < p.size() && p[i + 1] == ':') {
-        size_t close = p.find(":]", i);
-        if (close != std::string_view::npos) {
-          out += p.substr(i, close + 2 - i);
-          i = close + 1;
-          continue;
-        }
-      }
-      if (c == '[') {
-        error = "a character class inside a character class is not supported";
-        return false;
-      }
-      if (c == '&' && i + 1 < p.size() && p[i + 1] == '&') {
-        error = "intersections of character classes (&&) are not supported";
-        return false;
-      }
-      if (c == ']')
-        inClass = false;
-    } else if (c == '[') {
-      inClass = true;
-      out += c;
-      if (i + 1 < p.size() && p[i + 1] == '^')
-        out += p[++i];
-      if (i + 1 < p.size() && p[i + 1] == ']') // a bracket in first place is itself
-        out += "\\" + std::string(1, p[++i]);
-      continue;
-    }
-    out += c;
-  }
-  return true;
+  // Nothing runs off the end: only Match and Jump do not go on with the next one.
+  return in.at == in.end && code.back().op == Match;
 }
 
 Pattern::~Pattern() {
   if (code)
-    pcre2_code_free(code);
+    patternEngine()->free(code);
 }
 
 bool Pattern::compile(std::string_view pattern, std::string &error) {
-  std::string translated;
-  if (!translatePattern(pattern, translated, error))
-    return false;
-  pcre2_compile_context *context = pcre2_compile_context_create(nullptr);
-  if (!context) {
-    error = "out of memory";
+  if (!patternEngine()) {
+    error = "the pattern '" + std::string(pattern.substr(0, 200)) +
+            "' needs PCRE2, which this program was not linked with";
     return false;
   }
-  pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-  int code_ = 0;
-  PCRE2_SIZE at = 0;
-  // Oniguruma's ^ and $ match at every line.
-  code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                       PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code_,
-                       &at, context);
-  pcre2_compile_context_free(context);
-  if (!code) {
-    PCRE2_UCHAR text[256] = {0};
-    pcre2_get_error_message(code_, text, sizeof text);
-    error = "pattern '" + std::string(pattern.substr(0, 200)) +
-            "': " + reinterpret_cast<const char *>(text);
-    return false;
-  }
-  // Only faster: where executable memory is refused, the interpreter gives the same matches.
-  pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-  return true;
-}
-
-Matcher::Matcher()
-    : match(pcre2_match_data_create(1, nullptr)), context(pcre2_match_context_create(nullptr)),
-      stack(pcre2_jit_stack_create(32 * 1024, 1024 * 1024, nullptr)) {
-  if (context && stack)
-    pcre2_jit_stack_assign(context, nullptr, stack);
+  code = patternEngine()->compile(pattern, error);
+  return code;
 }
 
 Matcher::~Matcher() {
-  if (match)
-    pcre2_match_data_free(match);
-  if (context)
-    pcre2_match_context_free(context);
-  if (stack)
-    pcre2_jit_stack_free(stack);
+  if (memory)
+    patternEngine()->freeMemory(memory);
 }
 
-Matcher::Result Matcher::find(const Pattern &pattern, std::string_view text, size_t from,
-                              size_t &begin, size_t &end) {
-  if (!match || !context)
-    return Failed;
-  auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-  int rc =
-      pcre2_match(pattern.code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, match, context);
-  if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-    rc = pcre2_match(pattern.code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
-                     match, context);
-  if (rc == PCRE2_ERROR_NOMATCH)
-    return None;
-  if (rc < 0)
-    return Failed;
-  PCRE2_SIZE *at = pcre2_get_ovector_pointer(match);
-  begin = at[0];
-  end = at[1];
-  // \K may put the start anywhere; only a forward, well-formed match is one.
-  if (begin < from || end < begin || end > text.size())
-    return Failed;
-  return Found;
+MatchResult Matcher::find(const Pattern &pattern, std::string_view subject, size_t from,
+                          size_t &begin, size_t &end) {
+  if (pattern.code)
+    return patternEngine()->find(pattern.code, memory, subject, from, begin, end);
+  text = subject;
+  steps = 10'000'000 + 64 * (text.size() - from); // what PCRE2 allows, and a scan without a match
+  for (size_t at = from;; at += std::max<size_t>(1, unicode::characterLength(text.substr(at)))) {
+    choices.clear();
+    MatchResult result = run(pattern.program, at, 0, 0, end);
+    begin = at;
+    if (result != MatchResult::None || at >= text.size())
+      return result;
+  }
+}
+
+MatchResult Matcher::run(const PatternProgram &program, size_t at, size_t pc, unsigned depth,
+                         size_t &end) {
+  const size_t base = choices.size(); // what lies below belongs to who called
+  const char *data = text.data();
+  const size_t size = text.size();
+  auto byte = [&](size_t i) { return static_cast<uint8_t>(data[i]); };
+  // The length of the character at `i` if it is in the class, else 0.
+  auto taken = [&](const PatternProgram::CharacterClass &c, size_t i) -> size_t {
+    if (i >= size)
+      return 0;
+    if (byte(i) < 128)
+      return c.ascii[byte(i) / 64] >> byte(i) % 64 & 1;
+    size_t n = byte(i) >= 0xF0 ? 4 : byte(i) >= 0xE0 ? 3 : 2;
+    return n <= size - i && c.contains(unicode::decodeCharacter(data + i, n)) ? n : 0;
+  };
+  if (depth > 16)
+    return MatchResult::Failed;
+
+  for (;;) {
+    if (!steps--)
+      return steps = 0, MatchResult::Failed;
+    const PatternProgram::Instruction &i = program.code[pc];
+    bool ok = true;
+    switch (i.op) {
+    case Op::Match:
+      choices.resize(base);
+      end = at;
+      return MatchResult::Found;
+    case Op::Class: {
+      size_t n = taken(program.classes[size_t(i.a)], at);
+      ok = n != 0;
+      at += n;
+      ++pc;
+      break;
+    }
+    case Op::Loop:
+    case Op::KeepLoop: {
+      const PatternProgram::CharacterClass &c = program.classes[size_t(i.a)];
+      size_t low = at;
+      uint32_t count = 0;
+      for (size_t n; count < i.max && (n = taken(c, at)); at += n)
+        if (++count <= i.min)
+          low = at + n;
+      ok = count >= i.min;
+      ++pc;
+      if (ok && i.op == Op::Loop && at > low) {
+        size_t before = at - 1;
+        while (before > low && (byte(before) & 0xC0) == 0x80)
+          --before;
+        choices.push_back({pc, before, low});
+      }
+      break;
+    }
+    case Op::Split:
+      choices.push_back({size_t(int64_t(pc) + i.b), at, at});
+      pc = size_t(int64_t(pc) + i.a);
+      break;
+    case Op::Jump:
+      pc = size_t(int64_t(pc) + i.a);
+      break;
+    case Op::Ahead:
+    case Op::NotAhead:
+    case Op::Atomic: {
+      size_t bodyEnd = 0;
+      MatchResult result = run(program, at, pc + 1, depth + 1, bodyEnd);
+      if (result == MatchResult::Failed)
+        return result;
+      ok = (result == MatchResult::Found) != (i.op == Op::NotAhead);
+      if (i.op == Op::Atomic && ok)
+        at = bodyEnd;
+      pc = size_t(int64_t(pc) + i.a);
+      break;
+    }
+    case Op::LineBegin:
+      ok = at == 0 || data[at - 1] == '\n';
+      ++pc;
+      break;
+    case Op::LineEnd:
+      ok = at == size || data[at] == '\n';
+      ++pc;
+      break;
+    case Op::OpCount:
+      return MatchResult::Failed;
+    }
+    if (ok)
+      continue;
+    if (choices.size() == base)
+      return MatchResult::None;
+    if (choices.size() > 1u << 20)
+      return MatchResult::Failed;
+    Choice &choice = choices.back();
+    pc = choice.pc;
+    at = choice.at;
+    if (at == choice.low) {
+      choices.pop_back();
+      continue;
+    }
+    do
+      --choice.at;
+    while (choice.at > choice.low && (byte(choice.at) & 0xC0) == 0x80);
+  }
 }
 
 } // namespace quern::runtime

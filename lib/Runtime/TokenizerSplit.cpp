@@ -32,12 +32,12 @@ bool forEachMatch(const Pattern *pattern, std::string_view literal, std::string_
   for (size_t at = 0; at < text.size();) {
     size_t begin, end;
     if (pattern) {
-      Matcher::Result result = state.matcher.find(*pattern, text, at, begin, end);
-      if (result == Matcher::Failed) {
+      MatchResult result = state.matcher.find(*pattern, text, at, begin, end);
+      if (result == MatchResult::Failed) {
         state.error = "a pattern of the tokenizer reached its match limit";
         return false;
       }
-      if (result == Matcher::None)
+      if (result == MatchResult::None)
         return true;
     } else {
       begin = literal.empty() ? std::string_view::npos : text.find(literal, at);
@@ -67,8 +67,8 @@ bool forEachNumber(const Pattern &pattern, bool runs, std::string_view text, Enc
     size_t next = at < text.size() ? nextCharacter(text, at) : at + 1, begin, end;
     bool number = at < text.size() && text[at] >= '0' && text[at] <= '9';
     if (next - at > 1)
-      number =
-          state.matcher.find(pattern, text.substr(at, next - at), 0, begin, end) == Matcher::Found;
+      number = state.matcher.find(pattern, text.substr(at, next - at), 0, begin, end) ==
+               MatchResult::Found;
     if (number && !runs)
       match(at, next);
     else if (number && run == std::string_view::npos)
@@ -93,19 +93,19 @@ std::string Tokenizer::Impl::normalize(std::string_view input, bool continued,
   for (const Step &step : normalizer) {
     switch (step.kind) {
     case TokenizerStep::NFC:
-      text = unicode::normalize(text, unicode::Form::NFC);
+      text = unicode::normalization()->normalize(text, unicode::Form::NFC);
       break;
     case TokenizerStep::NFD:
-      text = unicode::normalize(text, unicode::Form::NFD);
+      text = unicode::normalization()->normalize(text, unicode::Form::NFD);
       break;
     case TokenizerStep::NFKC:
-      text = unicode::normalize(text, unicode::Form::NFKC);
+      text = unicode::normalization()->normalize(text, unicode::Form::NFKC);
       break;
     case TokenizerStep::NFKD:
-      text = unicode::normalize(text, unicode::Form::NFKD);
+      text = unicode::normalization()->normalize(text, unicode::Form::NFKD);
       break;
     case TokenizerStep::Lowercase:
-      text = unicode::lowercase(text);
+      text = unicode::normalization()->lowercase(text);
       break;
     case TokenizerStep::StripLeft: {
       size_t at = 0;

@@ -100,9 +100,15 @@ size_t validPrefix(std::string_view text);
 bool isWhiteSpace(uint32_t c); ///< the White_Space property
 
 enum class Form { NFC, NFD, NFKC, NFKD };
-/// Normalizes well-formed UTF-8.
-std::string normalize(std::string_view text, Form form);
-std::string lowercase(std::string_view text);
+/// What needs large tables; only programs whose tokenizer normalizes refer to it by name and so are
+/// linked with it.
+struct Normalization {
+  std::string (*normalize)(std::string_view text, Form form); ///< of well-formed UTF-8
+  std::string (*lowercase)(std::string_view text);
+};
+extern "C" const Normalization quern_normalization;
+/// Null where it was not linked.
+const Normalization *normalization();
 
 /// The character that GPT-2's vocabularies write for a byte, and back (-1: none).
 uint32_t printableOfByte(uint8_t byte);

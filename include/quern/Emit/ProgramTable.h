@@ -26,6 +26,7 @@ struct ProgramTable {
   };
   std::vector<Target> targets; ///< best first
   std::vector<Weight> weights; ///< in the order of the run-time table
+  std::vector<std::string> parts; ///< symbols of the runtime that only some programs need
   int32_t vocabSize = 0, width = 0, context = 0, maxTokens = 0, maxThreads = 0;
   uint64_t cacheBytes = 0, scratchBytes = 0;
 };

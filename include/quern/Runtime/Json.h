@@ -60,6 +60,10 @@ private:
 /// `text` as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD.
 std::string jsonQuote(std::string_view text);
 
+/// The decimal number at the start of `text`, in any locale; its length, 0 if there is none or it
+/// is too large.
+size_t parseDecimal(std::string_view text, double &out);
+
 } // namespace quern::runtime
 
 #endif // QUERN_RUNTIME_JSON_H

@@ -101,6 +101,10 @@ struct TokenizerData {
   std::vector<uint8_t> serialize(std::string &error) const;
 };
 
+/// The symbols of the runtime that a program with this blob must refer to, so that the parts of the
+/// tokenizer that not every model needs are linked: PCRE2, normalization tables.
+std::vector<const char *> tokenizerParts(const std::vector<uint8_t> &blob);
+
 } // namespace quern::runtime
 
 #endif // QUERN_RUNTIME_TOKENIZERDATA_H
