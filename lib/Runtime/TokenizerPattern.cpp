@@ -8,10 +8,10 @@
 #include "TokenizerUnicode.h"
 #include <algorithm>
 
-// A reference here takes no object out of an archive.
-#pragma weak quern_pattern_engine
-
 namespace quern::runtime {
+
+// A reference here takes no object out of an archive.
+extern "C" [[gnu::weak]] const PatternEngine quern_pattern_engine;
 
 const PatternEngine *patternEngine() { return &quern_pattern_engine; }
 

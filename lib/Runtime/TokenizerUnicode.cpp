@@ -7,10 +7,10 @@
 #include "TokenizerUnicode.h"
 #include <algorithm>
 
-// A reference here takes no object out of an archive.
-#pragma weak quern_normalization
-
 namespace quern::runtime::unicode {
+
+// A reference here takes no object out of an archive.
+extern "C" [[gnu::weak]] const Normalization quern_normalization;
 
 const Normalization *normalization() { return &quern_normalization; }
 
