@@ -22,10 +22,10 @@ using namespace llvm;
 
 namespace quern::emit {
 
-static const char *const needed[] = {"Scrt1.o",         "crti.o",        "crtbeginS.o", "crtendS.o",
-                                     "crtn.o",          "libquern_rt.a", "libstdc++.a", "libgcc.a",
-                                     "libgcc_eh.a",     "libpcre2-8.a",  "libc.so.6",   "libm.so.6",
-                                     "libc_nonshared.a", "exports.map"};
+static const char *const needed[] = {
+    "Scrt1.o",       "crti.o",      "crtbeginS.o",      "crtendS.o",   "crtn.o",
+    "libquern_rt.a", "libstdc++.a", "libgcc.a",         "libgcc_eh.a", "libpcre2-8.a",
+    "libc.so.6",     "libm.so.6",   "libc_nonshared.a", "exports.map"};
 
 Expected<std::string> linkDirectory() {
   if (auto chosen = sys::Process::GetEnv("QUERN_LINK_DIR"))
@@ -84,8 +84,8 @@ Error link(ImageKind kind, ArrayRef<std::string> objects, StringRef output) {
     return e;
   auto file = [&](const char *name) { return *dir + "/" + name; };
   bool shared = kind == ImageKind::Shared;
-  for (const char *a : {"--gc-sections", "--strip-all", "--hash-style=gnu", "--eh-frame-hdr", "-z",
-                        "relro", "-z", "now", "-z", "noexecstack"})
+  for (const char *a : {"--gc-sections", "--icf=all", "--strip-all", "--hash-style=gnu",
+                        "--eh-frame-hdr", "-z", "relro", "-z", "now", "-z", "noexecstack"})
     args.push_back(a);
   if (shared) {
     args.insert(args.end(), {"-shared", "-soname", sys::path::filename(output).str(),

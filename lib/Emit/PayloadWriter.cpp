@@ -23,7 +23,9 @@ void PayloadWriter::begin(runtime::PayloadSection kind) {
   assert((!current || *current < kind) && "sections come in order");
   endSection();
   current = kind;
-  os.write_zeros(offsetToAlignment(os.tell(), Align(runtime::payloadAlignment)));
+  uint64_t alignment =
+      kind == runtime::WeightSection ? runtime::payloadAlignment : runtime::sectionAlignment;
+  os.write_zeros(offsetToAlignment(os.tell(), Align(alignment)));
   footer.sections[kind].offset = os.tell();
 }
 

@@ -74,7 +74,8 @@ Status Payload::mapFile(const std::string &path, Mapping &map, PayloadFooter &fo
                                std::to_string(footer.fileSize));
   uint64_t end = size - sizeof footer;
   for (auto &s : footer.sections)
-    if (s.offset % payloadAlignment != 0 || s.offset > end || s.size > end - s.offset)
+    if (s.offset % (&s == footer.sections ? payloadAlignment : sectionAlignment) != 0 ||
+        s.offset > end || s.size > end - s.offset)
       return fileError(path, "a payload section lies outside the file");
   return {};
 }

@@ -68,13 +68,6 @@ private:
   }
 };
 
-uint64_t tableSize(uint64_t entries) { // at most three quarters full
-  uint64_t size = 1;
-  while (size * 3 / 4 < entries + 1)
-    size *= 2;
-  return size;
-}
-
 bool Builder::collectSymbols() {
   size_t total = 0;
   if (data.tokens.empty())
@@ -166,8 +159,24 @@ void Builder::writeTables() {
     all += t;
     ends.push_back(static_cast<uint32_t>(all.size()));
   }
-  section(TextEnds, ends);
+  bool compact = texts.size() <= compactSymbols && pairs.size() <= compactSymbols &&
+                 std::all_of(texts.begin(), texts.end(),
+                             [](std::string_view t) { return t.size() <= UINT8_MAX; }) &&
+                 std::all_of(pairs.begin(), pairs.end(),
+                             [](const auto &p) { return p.second.first < compactSymbols; });
+  if (compact) {
+    header.flags |= Compact;
+    section(TextEnds, std::vector<uint8_t>());
+    for (std::string_view t : texts)
+      out.push_back(static_cast<uint8_t>(t.size()));
+    header.sections[TextEnds].size = texts.size();
+  } else {
+    section(TextEnds, ends);
+  }
   section(Text, all.data(), all.size());
+  for (uint32_t id = 0; id < texts.size(); ++id)
+    if (auto it = byText.find(texts[id]); it != byText.end() && it->second == id)
+      attributes[id] |= findable;
   section(Attributes, attributes);
 
   std::vector<double> scores;
@@ -181,16 +190,10 @@ void Builder::writeTables() {
   section(Scores, scores);
 
   // In order of id, so that the bytes do not depend on the standard library's hash tables.
-  std::vector<uint32_t> table(tableSize(byText.size()), noId);
-  for (uint32_t id = 0; id < texts.size(); ++id) {
-    auto it = byText.find(texts[id]);
-    if (it == byText.end() || it->second != id)
-      continue;
-    uint64_t slot = hashText(texts[id]) & (table.size() - 1);
-    while (table[slot] != noId)
-      slot = (slot + 1) & (table.size() - 1);
-    table[slot] = id;
-  }
+  std::vector<uint32_t> table(compact ? 0 : tableSize(byText.size()), noId);
+  for (uint32_t id = 0; id < texts.size() && !compact; ++id)
+    if (attributes[id] & findable)
+      insertText(table, texts[id], id);
   section(TextTable, table);
 
   std::vector<PairEntry> entries;
@@ -200,14 +203,20 @@ void Builder::writeTables() {
   std::sort(entries.begin(), entries.end(), [](const PairEntry &a, const PairEntry &b) {
     return a.left != b.left ? a.left < b.left : a.right < b.right;
   });
-  std::vector<PairEntry> pairTable(tableSize(entries.size()), PairEntry{noId, noId, 0, 0});
-  for (const PairEntry &e : entries) {
-    uint64_t slot = hashPair(e.left, e.right) & (pairTable.size() - 1);
-    while (pairTable[slot].left != noId)
-      slot = (slot + 1) & (pairTable.size() - 1);
-    pairTable[slot] = e;
+  if (compact) {
+    std::stable_sort(entries.begin(), entries.end(),
+                     [](const PairEntry &a, const PairEntry &b) { return a.rank < b.rank; });
+    std::vector<SmallPair> small;
+    for (const PairEntry &e : entries)
+      small.push_back({static_cast<uint16_t>(e.left), static_cast<uint16_t>(e.right),
+                       static_cast<uint16_t>(e.rank), static_cast<uint16_t>(e.result)});
+    section(PairTable, small);
+  } else {
+    std::vector<PairEntry> pairTable(tableSize(entries.size()), PairEntry{noId, noId, 0, 0});
+    for (const PairEntry &e : entries)
+      insertPair(pairTable, e);
+    section(PairTable, pairTable);
   }
-  section(PairTable, pairTable);
 
   std::vector<uint32_t> byteIds(256, noId);
   for (uint32_t b = 0; b < 256; ++b) {

@@ -1,7 +1,7 @@
 //===- TokenizerBlob.h - The layout of a serialized tokenizer ---*- C++ -*-===//
 //
 // A header, then sections of plain little-endian arrays, each 8-byte aligned.
-// Everything a run needs is a table here; nothing is built at load.
+// Everything a run needs is a table here; only the tables of a small vocabulary are built at load.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_RUNTIME_TOKENIZERBLOB_H
@@ -14,7 +14,7 @@
 
 namespace quern::runtime::blob {
 
-constexpr char magic[8] = {'Q', 'R', 'N', 'T', 'O', 'K', '0', '2'};
+constexpr char magic[8] = {'Q', 'R', 'N', 'T', 'O', 'K', '0', '3'};
 constexpr uint32_t noId = UINT32_MAX;
 
 enum Flag : uint32_t {
@@ -25,6 +25,9 @@ enum Flag : uint32_t {
   StripFirstSpace = 16,
   NeedsPatterns = 32,      ///< some expression has no program: PCRE2 must be linked
   NeedsNormalization = 64, ///< so must the tables of Unicode's normalization forms
+  /// TextEnds holds u8 lengths, TextTable nothing and PairTable SmallPairs in the order of their
+  /// ranks: what a program for a small model would mostly consist of is built in microseconds.
+  Compact = 128,
 };
 
 /// Symbols are the vocabulary, then characters that are no token but occur in merges.
@@ -66,11 +69,17 @@ struct Header {
 };
 
 constexpr uint8_t typeMask = 15;
-constexpr uint8_t single = 16; ///< a piece with exactly this text is exactly this token
+constexpr uint8_t single = 16;   ///< a piece with exactly this text is exactly this token
+constexpr uint8_t findable = 32; ///< the symbol that the token table gives for its text
 
 struct PairEntry {
   uint32_t left, right, rank, result;
 };
+
+struct SmallPair {
+  uint16_t left, right, rank, result;
+};
+constexpr uint32_t compactSymbols = 1 << 16; ///< and as many pairs: Compact is possible up to here
 
 enum AddedFlag : uint32_t { Special = 1, SingleWord = 2, LStrip = 4, RStrip = 8 };
 struct AddedEntry {
@@ -106,6 +115,26 @@ inline uint64_t hashText(std::string_view s) {
 }
 inline uint64_t hashPair(uint32_t left, uint32_t right) {
   return mix((uint64_t(left) << 32 | right) * 0x9FB21C651E98DF25ull);
+}
+
+/// Both tables use open addressing, are at most three quarters full and a power of two large.
+inline uint64_t tableSize(uint64_t entries) {
+  uint64_t size = 1;
+  while (size * 3 / 4 < entries + 1)
+    size *= 2;
+  return size;
+}
+template <typename Table> void insertText(Table &table, std::string_view text, uint32_t id) {
+  uint64_t slot = hashText(text) & (table.size() - 1);
+  while (table[slot] != noId)
+    slot = (slot + 1) & (table.size() - 1);
+  table[slot] = id;
+}
+template <typename Table> void insertPair(Table &table, const PairEntry &e) {
+  uint64_t slot = hashPair(e.left, e.right) & (table.size() - 1);
+  while (table[slot].left != noId)
+    slot = (slot + 1) & (table.size() - 1);
+  table[slot] = e;
 }
 
 } // namespace quern::runtime::blob

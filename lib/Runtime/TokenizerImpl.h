@@ -62,6 +62,9 @@ struct Tokenizer::Impl {
   uint64_t textSlots = 0;
   const blob::PairEntry *pairTable = nullptr;
   uint64_t pairSlots = 0;
+  /// What the three point to where the blob is Compact.
+  std::vector<uint32_t> ownEnds, ownTexts;
+  std::vector<blob::PairEntry> ownPairs;
   const uint32_t *byteIds = nullptr;
   const blob::AddedEntry *added = nullptr;
   std::string_view addedText;
@@ -126,6 +129,9 @@ struct Tokenizer::Impl {
   void tokenizePiece(std::string_view piece, EncodeState &state, bool useSingles = true) const;
   void tokenizeBytes(std::string_view bytes, EncodeState &state) const; ///< not UTF-8
 private:
+  struct Sections;
+  std::string loadTables(const Sections &sections);
+  std::string expandTables(const Sections &sections);
   void merge(std::string_view piece, EncodeState &state) const;
   void viterbi(std::string_view piece, EncodeState &state) const;
   void emitUnknown(std::string_view characters, bool &previousUnknown, EncodeState &state) const;

@@ -11,9 +11,8 @@ namespace quern::runtime {
 
 using namespace blob;
 
-namespace {
 /// A section as an array of T; false if its size is no multiple or it leaves the blob.
-struct Sections {
+struct Tokenizer::Impl::Sections {
   const uint8_t *data;
   size_t size;
   const Header &header;
@@ -28,8 +27,65 @@ struct Sections {
   }
 };
 
-bool isPowerOfTwo(uint64_t n) { return n && !(n & (n - 1)); }
-} // namespace
+static bool isPowerOfTwo(uint64_t n) { return n && !(n & (n - 1)); }
+
+/// The tables as they lie in the blob; empty, or which part is damaged.
+std::string Tokenizer::Impl::loadTables(const Sections &sections) {
+  uint64_t count = 0;
+  if (!sections.get(TextEnds, textEnds, count) || count != header.symbols)
+    return "token texts";
+  for (uint64_t i = 0, last = 0; i < count; last = textEnds[i++])
+    if (textEnds[i] < last || textEnds[i] > text.size())
+      return "token texts";
+  if (!sections.get(TextTable, textTable, textSlots) || !isPowerOfTwo(textSlots))
+    return "token table";
+  for (uint64_t i = 0; i < textSlots; ++i)
+    if (textTable[i] != noId && textTable[i] >= header.symbols)
+      return "token table";
+  if (!sections.get(PairTable, pairTable, pairSlots) || !isPowerOfTwo(pairSlots))
+    return "merges";
+  for (uint64_t i = 0; i < pairSlots; ++i)
+    if (pairTable[i].left != noId && pairTable[i].result >= header.symbols)
+      return "merges";
+  return "";
+}
+
+/// The same tables from the lists of a compact blob.
+std::string Tokenizer::Impl::expandTables(const Sections &sections) {
+  const uint8_t *lengths = nullptr;
+  uint64_t count = 0, end = 0, found = 0;
+  if (header.symbols > compactSymbols || !sections.get(TextEnds, lengths, count) ||
+      count != header.symbols)
+    return "token texts";
+  ownEnds.reserve(count);
+  for (uint64_t i = 0; i < count; ++i) {
+    ownEnds.push_back(uint32_t(end += lengths[i]));
+    found += (attributes[i] & findable) != 0;
+  }
+  if (end > text.size())
+    return "token texts";
+  textEnds = ownEnds.data();
+
+  ownTexts.assign(tableSize(found), noId);
+  for (uint32_t id = 0; id < header.symbols; ++id)
+    if (attributes[id] & findable)
+      insertText(ownTexts, symbolText(id), id);
+  textTable = ownTexts.data();
+  textSlots = ownTexts.size();
+
+  const SmallPair *pairs = nullptr;
+  if (!sections.get(PairTable, pairs, count) || count > compactSymbols)
+    return "merges";
+  ownPairs.assign(tableSize(count), PairEntry{noId, noId, 0, 0});
+  for (uint64_t i = 0; i < count; ++i) {
+    if (pairs[i].result >= header.symbols)
+      return "merges";
+    insertPair(ownPairs, {pairs[i].left, pairs[i].right, pairs[i].rank, pairs[i].result});
+  }
+  pairTable = ownPairs.data();
+  pairSlots = ownPairs.size();
+  return "";
+}
 
 std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
   if (reinterpret_cast<uintptr_t>(data) % 8)
@@ -50,28 +106,17 @@ std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
 
   const char *bytes = nullptr;
   uint64_t textSize = 0;
-  if (!sections.get(Text, bytes, textSize) || !sections.get(TextEnds, textEnds, count) ||
-      count != header.symbols)
+  if (!sections.get(Text, bytes, textSize))
     return damaged + "token texts";
   text = std::string_view(bytes, textSize);
-  for (uint64_t i = 0, last = 0; i < count; last = textEnds[i++])
-    if (textEnds[i] < last || textEnds[i] > textSize)
-      return damaged + "token texts";
   if (!sections.get(Attributes, attributes, count) || count != header.symbols)
     return damaged + "token types";
   if (!sections.get(Scores, scores, count) ||
       count != (kind() == TokenizerKind::Unigram ? header.vocab : 0))
     return damaged + "scores";
-  if (!sections.get(TextTable, textTable, textSlots) || !isPowerOfTwo(textSlots))
-    return damaged + "token table";
-  for (uint64_t i = 0; i < textSlots; ++i)
-    if (!isSymbol(textTable[i]))
-      return damaged + "token table";
-  if (!sections.get(PairTable, pairTable, pairSlots) || !isPowerOfTwo(pairSlots))
-    return damaged + "merges";
-  for (uint64_t i = 0; i < pairSlots; ++i)
-    if (pairTable[i].left != noId && pairTable[i].result >= header.symbols)
-      return damaged + "merges";
+  if (std::string part = has(Compact) ? expandTables(sections) : loadTables(sections);
+      !part.empty())
+    return damaged + part;
   if (!sections.get(ByteIds, byteIds, count) || count != 256)
     return damaged + "bytes";
   for (unsigned i = 0; i < 256; ++i)

@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   if (d.rarely(20))
     b.resize(d.word() % (b.size() + 1));
   std::string error;
-  if (b.size() >= 8 && memcmp(b.data(), "QRNTOK01", 8) == 0)
+  if (b.size() >= 8 && memcmp(b.data(), "QRNTOK03", 8) == 0)
     ++tally.header;
   ChatFormat format;
   format.parse(bytes, size);

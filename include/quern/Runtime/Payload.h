@@ -1,6 +1,6 @@
 //===- Payload.h - Weights and data carried by a program --------*- C++ -*-===//
 //
-// A payload is a run of page-aligned sections at the end of a file, closed by a fixed
+// A payload is a run of aligned sections at the end of a file, closed by a fixed
 // footer, so that it can follow an executable, a shared library, or nothing:
 //
 //   [ELF image] pad [weights] pad [tokenizer] pad [chat] pad [metadata JSON] footer
@@ -31,7 +31,8 @@ enum PayloadSection : uint32_t {
 
 inline constexpr char payloadMagic[8] = {'Q', 'U', 'E', 'R', 'N', 'P', 'K', '1'};
 inline constexpr uint32_t payloadVersion = 1;
-inline constexpr uint64_t payloadAlignment = 4096;
+inline constexpr uint64_t payloadAlignment = 4096; ///< of the weights, which are mapped by pages
+inline constexpr uint64_t sectionAlignment = 64;   ///< of the others
 
 struct PayloadFooter {
   char magic[8];
@@ -39,7 +40,7 @@ struct PayloadFooter {
   uint32_t flags;    ///< bit 0: the weights lie in a file beside
   uint64_t fileSize; ///< of the whole file, this footer included
   struct {
-    uint64_t offset, size; ///< absolute; offset a multiple of payloadAlignment
+    uint64_t offset, size; ///< absolute; offset aligned as said above
   } sections[PayloadSectionCount];
   uint64_t weightsHash;  ///< Hash64 of the weights section, wherever it lies
   uint64_t contentsHash; ///< Hash64 of the tokenizer, chat and metadata sections, in order

@@ -93,8 +93,8 @@ std::vector<std::string> invalid() {
   for (int i = 0; i < 200; ++i) {
     std::string s;
     for (int n = int(noise.uniform() * 24); n > 0; --n)
-      s += static_cast<char>(int(noise.uniform() < 0.5 ? 0x80 + noise.uniform() * 128
-                                                       : noise.uniform() * 128));
+      s += static_cast<char>(
+          int(noise.uniform() < 0.5 ? 0x80 + noise.uniform() * 128 : noise.uniform() * 128));
     out.push_back(s);
   }
   return out;
@@ -191,6 +191,19 @@ TEST(Tokenizer, LongRunsStayFast) {
   for (int i = 0; i < 60000; ++i)
     hello += "hello";
   EXPECT_EQ(t->encode(hello).size(), 60000u);
+}
+
+// A token of 300 bytes does not fit the lists of a small blob: the tables themselves are stored.
+TEST(Tokenizer, TablesBuiltAtLoadAreTheStoredOnes) {
+  for (TokenizerData data : {byteLevel(), characters(false), characters(true)}) {
+    Loaded small(data);
+    data.tokens.push_back({std::string(300, 'x')});
+    Loaded large(data);
+    EXPECT_LT(small.blob.size() + 1000, large.blob.size());
+    for (std::string text :
+         {"hello hell hel lll \xC3\xA9", "ab aba bab abba <|end|>[tool]", "\xFFq"})
+      EXPECT_EQ(small->encode(text), large->encode(text)) << text;
+  }
 }
 
 TEST(Tokenizer, SerializingIsDeterministic) {
