@@ -31,7 +31,11 @@ typedef enum QuernStatus {
   QUERN_STATUS_CANCELLED = 2, /* the progress callback asked to stop; nothing was written */
 } QuernStatus;
 
-typedef enum QuernSeverity { QUERN_SEVERITY_ERROR, QUERN_SEVERITY_WARNING, QUERN_SEVERITY_REMARK } QuernSeverity;
+typedef enum QuernSeverity {
+  QUERN_SEVERITY_ERROR,
+  QUERN_SEVERITY_WARNING,
+  QUERN_SEVERITY_REMARK
+} QuernSeverity;
 
 /* How a call talks to its caller. The struct and any function in it may be null. */
 typedef struct QuernCallbacks {
@@ -71,7 +75,8 @@ typedef struct QuernTensorInfo {
 } QuernTensorInfo;
 
 QUERN_API size_t quernModelTensorCount(const QuernModel *model);
-QUERN_API QuernStatus quernModelTensor(const QuernModel *model, size_t index, QuernTensorInfo *info);
+QUERN_API QuernStatus quernModelTensor(const QuernModel *model, size_t index,
+                                       QuernTensorInfo *info);
 
 /* Decodes a tensor to f32, row-major. `count` must equal its number of elements. */
 QUERN_API QuernStatus quernModelReadTensor(const QuernModel *model, size_t index, float *out,
@@ -103,7 +108,7 @@ typedef struct QuernCompileOptions {
   const char *targets;     /* comma-separated; null means the portable set */
   const char *format;      /* of float weights; null keeps their own type */
   const char *activations; /* fast (default), f32, bf16, q8, int8 */
-  const char *kvCache;     /* f16 (default), f32, q8_0 */
+  const char *kvCache;     /* f16 (default), f32, q8_0, q4 */
   int64_t context;         /* 0: the default that `quern compile --dry-run` prints */
   int weightsBeside;       /* keep the weights in a file beside the program */
   int force;               /* overwrite an existing output */

@@ -27,8 +27,9 @@ public:
       : e(e), op(op), q(e.flat(op.getQ())), kCache(e.flat(op.getKCache())),
         vCache(e.flat(op.getVCache())), positions(e.flat(op.getPositions())),
         sequences(e.flat(op.getSequences())), out(e.flat(op.getOut())),
-        coded(bool(op.getKScales())), rows(op.getRowBlock()),
-        dim(rowLength(op.getQ()) / op.getHeads()), group(op.getHeads() / op.getKvHeads()) {
+        coded(bool(op.getKScales())), nibbles(op.getCodeBits() == 4), rows(op.getRowBlock()),
+        dim(rowLength(op.getQ()) / op.getHeads()), group(op.getHeads() / op.getKvHeads()),
+        width(nibbles ? dim / 2 : dim), scalesPerHead(nibbles ? 1 : dim / cacheGroup) {
     if (coded) {
       kScales = e.flat(op.getKScales());
       vScales = e.flat(op.getVScales());
@@ -45,15 +46,18 @@ private:
   void rowBlock(Value kvHead, Value firstToken, Value firstRow, Value rowCount);
   void keyScores(Value group, Value first);
   SmallVector<Value> scoreVectors(Value at, Value scaleAt);
+  SmallVector<Value> nibbleScores(Value at, Value scaleAt);
+  Value nibble(Value bytes, Value shift);
   Value softmax(int64_t row, Value &maximum, Value &total);
   void accumulate(Value first, Value count, ArrayRef<Value> corrections);
 
   TileEmitter &e;
   kernel::TileAttentionOp op;
   Value q, kCache, vCache, kScales, vScales, positions, sequences, out;
-  bool coded;
+  bool coded, nibbles;
   int64_t rows, dim, group;
-  Value queries, scores, sums; // on the stack: [rows][dim], [rows][keyBlock], [rows][dim]
+  int64_t width, scalesPerHead; ///< of a head in the cache: elements, scales
+  Value queries, scores, sums;  // on the stack: [rows][dim], [rows][keyBlock], [rows][dim]
 
   // Of the current row block.
   SmallVector<Value> rowPositions, rowOffsets;
@@ -137,11 +141,11 @@ void AttentionLowering::rowBlock(Value kvHead, Value firstToken, Value firstRow,
   }
   Value sequence = e.toIndex(e.loadRaw(sequences, firstToken));
   Value line = e.mul(kvHead, e.index(capacity));
-  keyBase = e.add(e.mul(sequence, e.index(rowLength(op.getKCache()))), e.mul(line, e.index(dim)));
+  keyBase = e.add(e.mul(sequence, e.index(rowLength(op.getKCache()))), e.mul(line, e.index(width)));
   valueBase = keyBase;
   if (coded)
     kScaleBase = vScaleBase = e.add(e.mul(sequence, e.index(rowLength(op.getKScales()))),
-                                    e.mul(line, e.index(dim / cacheGroup)));
+                                    e.mul(line, e.index(scalesPerHead)));
 
   Value begin = e.index(0), end = e.add(highest, e.index(1));
   if (window) {
@@ -178,8 +182,43 @@ void AttentionLowering::rowBlock(Value kvHead, Value firstToken, Value firstRow,
   }
 }
 
+/// The codes in four bits of each byte, from `shift` (i32) on, as f32.
+Value AttentionLowering::nibble(Value bytes, Value shift) {
+  auto type = VectorType::get(cast<VectorType>(bytes.getType()).getShape(), e.b.getI32Type());
+  Value wide = arith::ExtSIOp::create(e.b, type, bytes);
+  // The code's sign goes to the word's, and back.
+  Value up = arith::SubIOp::create(e.b, e.i32(28), shift);
+  wide = arith::ShLIOp::create(e.b, wide, e.broadcast(up, type.getNumElements()));
+  wide = arith::ShRSIOp::create(e.b, wide, e.broadcast(e.i32(28), type.getNumElements()));
+  return arith::SIToFPOp::create(e.b, e.vec(type.getNumElements()), wide);
+}
+
+/// scoreVectors of keys of 4 bits.
+SmallVector<Value> AttentionLowering::nibbleScores(Value at, Value scaleAt) {
+  SmallVector<Value> zeros(rows, e.splat(0, keyLanes));
+  SmallVector<Value> dots =
+      e.reduce(e.index(0), e.index(dim / 2), 1, zeros, [&](Value pair, ValueRange carried) {
+        SmallVector<Value> next(carried);
+        Value bytes = e.loadRaw(kCache, e.add(at, e.mul(pair, e.index(keyLanes))), keyLanes);
+        for (int64_t u = 0; u < 2; ++u) {
+          Value keys = nibble(bytes, e.i32(4 * u)), d = e.add(e.add(pair, pair), e.index(u));
+          for (int64_t i = 0; i < rows; ++i) {
+            Value qi = e.load(queries, e.add(d, e.index(i * dim)));
+            next[i] = e.fma(e.broadcast(qi, keyLanes), keys, next[i]);
+          }
+        }
+        return next;
+      });
+  Value s = e.load(kScales, scaleAt, keyLanes);
+  for (Value &dot : dots)
+    dot = e.mul(dot, s);
+  return dots;
+}
+
 /// Dot products of every row with 16 keys whose block starts at `at`.
 SmallVector<Value> AttentionLowering::scoreVectors(Value at, Value scaleAt) {
+  if (nibbles)
+    return nibbleScores(at, scaleAt);
   auto over = [&](Value begin, int64_t length, int64_t unroll) {
     SmallVector<Value> zeros(rows, e.splat(0, keyLanes));
     return e.reduce(
@@ -213,10 +252,10 @@ SmallVector<Value> AttentionLowering::scoreVectors(Value at, Value scaleAt) {
 /// Scores of vector `v` of the key block that starts at position `first`, masked.
 void AttentionLowering::keyScores(Value v, Value first) {
   Value position = e.add(first, e.mul(v, e.index(keyLanes)));
-  Value at = e.add(keyBase, e.mul(position, e.index(dim)));
+  Value at = e.add(keyBase, e.mul(position, e.index(width)));
   Value scaleAt;
   if (coded)
-    scaleAt = e.add(kScaleBase, e.mul(position, e.index(dim / cacheGroup)));
+    scaleAt = e.add(kScaleBase, e.mul(position, e.index(scalesPerHead)));
   SmallVector<Value> dots = scoreVectors(at, scaleAt);
   auto intType = VectorType::get(keyLanes, e.b.getI32Type());
   SmallVector<int32_t> counting = llvm::to_vector(llvm::seq<int32_t>(0, keyLanes));
@@ -267,19 +306,28 @@ Value AttentionLowering::softmax(int64_t row, Value &maximum, Value &total) {
 
 /// sums = sums * correction + weights x values of `count` positions from `first`.
 void AttentionLowering::accumulate(Value first, Value count, ArrayRef<Value> corrections) {
-  constexpr int64_t width = 16;
-  Value base = e.add(valueBase, e.mul(first, e.index(dim)));
-  e.chunks(dim, width, [&](Value d, unsigned n) {
+  constexpr int64_t lanes = 16;
+  Value base = e.add(valueBase, e.mul(first, e.index(width)));
+  e.chunks(dim, lanes, [&](Value d, unsigned n) {
+    // Of 4 bits: 16 bytes hold 32 dimensions, the first 16 in their low halves.
+    Value from = d, shift;
+    if (nibbles) {
+      Value odd = e.rem(e.div(d, e.index(lanes)), e.index(2));
+      from = e.div(e.sub(d, e.mul(odd, e.index(lanes))), e.index(2));
+      shift = e.toI32(e.mul(odd, e.index(4)));
+    }
     SmallVector<Value> state;
     for (int64_t i = 0; i < rows; ++i)
       state.push_back(
           e.mul(e.load(sums, e.add(e.index(i * dim), d), n), e.broadcast(corrections[i], n)));
     state = e.reduce(e.index(0), count, 1, state, [&](Value key, ValueRange carried) {
       SmallVector<Value> next;
-      Value values = e.load(vCache, e.add(e.add(base, e.mul(key, e.index(dim))), d), n);
+      Value at = e.add(e.add(base, e.mul(key, e.index(width))), from);
+      Value values = nibbles ? nibble(e.loadRaw(vCache, at, n), shift) : e.load(vCache, at, n);
       if (coded) {
-        Value line = e.mul(e.add(first, key), e.index(dim / cacheGroup));
-        Value s = e.load(vScales, e.add(e.add(vScaleBase, line), e.div(d, e.index(cacheGroup))));
+        Value line = e.mul(e.add(first, key), e.index(scalesPerHead));
+        Value group = nibbles ? e.index(0) : e.div(d, e.index(cacheGroup));
+        Value s = e.load(vScales, e.add(e.add(vScaleBase, line), group));
         values = e.mul(values, e.broadcast(s, n));
       }
       for (int64_t i = 0; i < rows; ++i) {

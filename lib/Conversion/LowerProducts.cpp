@@ -14,10 +14,14 @@ using namespace quern::conversion;
 
 static conversion::Activation formOf(kernel::Activation form) {
   switch (form) {
-  case kernel::Activation::F32: return conversion::Activation::F32;
-  case kernel::Activation::BF16: return conversion::Activation::BF16;
-  case kernel::Activation::Q8: return conversion::Activation::Q8;
-  case kernel::Activation::Int8: return conversion::Activation::Int8;
+  case kernel::Activation::F32:
+    return conversion::Activation::F32;
+  case kernel::Activation::BF16:
+    return conversion::Activation::BF16;
+  case kernel::Activation::Q8:
+    return conversion::Activation::Q8;
+  case kernel::Activation::Int8:
+    return conversion::Activation::Int8;
   }
   llvm_unreachable("all forms covered");
 }
@@ -35,8 +39,11 @@ LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileQuantizeOp op) {
                                           /*offset=*/int64_t(0), shape,
                                           ArrayRef<int64_t>{length, 1});
   }
-  emitQuantizeActivations(e.b, op.getLoc(), formOf(op.getForm()), length, e.target, x,
-                          op.getOut(), op.getBegin(), op.getEnd());
+  std::optional<StaticActivations> constants;
+  if (op.getStaticScale())
+    constants = {op.getStaticScale()->convertToFloat(), int32_t(op.getStaticZero())};
+  emitQuantizeActivations(e.b, op.getLoc(), formOf(op.getForm()), length, e.target, x, op.getOut(),
+                          op.getBegin(), op.getEnd(), constants);
   return success();
 }
 
@@ -86,9 +93,9 @@ LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileExpertLinearOp op) {
       sizes.push_back(e.b.getIndexAttr(size));
       steps.push_back(e.b.getIndexAttr(stride));
     }
-    return memref::ReinterpretCastOp::create(e.b, MemRefType::get(shape, element, layoutAttr),
-                                             flat, OpFoldResult(e.mul(row, e.index(length))),
-                                             sizes, steps);
+    return memref::ReinterpretCastOp::create(e.b, MemRefType::get(shape, element, layoutAttr), flat,
+                                             OpFoldResult(e.mul(row, e.index(length))), sizes,
+                                             steps);
   };
   e.loop(e.index(0), e.mul(op.getTokens(), e.index(used)), 1, [&](Value pair) {
     Value expert = e.toIndex(e.loadRaw(experts, pair));
@@ -151,8 +158,7 @@ static void embedTerm(TileEmitter &e, kernel::TileEmbeddingOp op,
 
 LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileEmbeddingOp op) {
   auto type = cast<RankedTensorType>(op.getTableType());
-  auto layout =
-      format::PackedLayout::get(getFormat(type), type.getDimSize(0), type.getDimSize(1));
+  auto layout = format::PackedLayout::get(getFormat(type), type.getDimSize(0), type.getDimSize(1));
   if (!layout)
     return op.emitOpError() << llvm::toString(layout.takeError());
   ArrayRef<format::PackedLayout> terms = *layout;

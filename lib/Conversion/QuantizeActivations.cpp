@@ -19,14 +19,17 @@ static constexpr int64_t group = 32;
 namespace {
 class Quantizer {
 public:
-  Quantizer(VectorCode &v, ActivationLayout layout, Value x, Value dest)
-      : v(v), layout(layout), x(x), dest(dest), f32x32(v.vec(group, v.b.getF32Type())),
-        i32x32(v.vec(group, v.b.getI32Type())) {}
+  Quantizer(VectorCode &v, ActivationLayout layout, Value x, Value dest,
+            std::optional<StaticActivations> constants)
+      : v(v), layout(layout), x(x), dest(dest), constants(constants),
+        f32x32(v.vec(group, v.b.getF32Type())), i32x32(v.vec(group, v.b.getI32Type())) {}
 
   void row(Value token) {
     start = v.mul(token, layout.bytes);
     Value scalar;
-    if (layout.kind == Activation::Int8) {
+    if (constants) {
+      storeFloat(constant(constants->scale), start, layout.scalesOffset);
+    } else if (layout.kind == Activation::Int8) {
       Value largest = v.splat(i32x32, smallestAbsMaxBits);
       if (layout.k >= group)
         largest = v.loop(v.index(0), v.index(layout.k / group * group), group, {largest},
@@ -45,13 +48,15 @@ public:
         values = roundToBF16(values, k);
         return v.target.hasWordProducts() ? encodeWords(values, k) : void();
       }
+      if (constants)
+        return encode(staticCodes(values, partial), k);
       Value absMax = scalar;
       if (!absMax) {
         Value floor = v.splat(i32x32, smallestAbsMaxBits);
         absMax = reduceMax(maximum(magnitudes(values), floor));
         storeScale(absMax, v.add(start, v.div(k, 8)), layout.scalesOffset);
       }
-      encode(values, absMax, k);
+      encode(codes(values, absMax), k);
     };
     if (layout.k >= group)
       v.loop(v.index(0), v.index(layout.k / group * group), group,
@@ -64,10 +69,13 @@ private:
   Value load(Value token, Value k, bool partial) {
     if (!partial)
       return vector::LoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k});
-    Value mask = vector::ConstantMaskOp::create(v.b, v.loc, v.vec(group, v.b.getI1Type()),
-                                                ArrayRef<int64_t>{layout.k % group});
-    return vector::MaskedLoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k}, mask,
+    return vector::MaskedLoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k}, mask(),
                                         v.splat(f32x32, 0.0));
+  }
+  /// Of the columns of a last, partial group.
+  Value mask() {
+    return vector::ConstantMaskOp::create(v.b, v.loc, v.vec(group, v.b.getI1Type()),
+                                          ArrayRef<int64_t>{layout.k % group});
   }
   Value magnitudes(Value values) { return v.bitAnd(v.as(values, i32x32), 0x7fffffff); }
   Value maximum(Value a, Value c) { return arith::MaxUIOp::create(v.b, v.loc, a, c); }
@@ -85,11 +93,36 @@ private:
     storeFloat(arith::DivFOp::create(v.b, v.loc, absMax, constant(127)), at, offset);
   }
 
-  void encode(Value values, Value absMax, Value k) {
+  Value codes(Value values, Value absMax) {
     Value inverse = arith::DivFOp::create(v.b, v.loc, constant(127), absMax);
     Value scaled = v.times(values, v.broadcast(f32x32, inverse));
     Value rounded = LLVM::RoundEvenOp::create(v.b, v.loc, f32x32, scaled);
+    return arith::FPToSIOp::create(v.b, v.loc, i32x32, rounded);
+  }
+
+  /// Values that end up at an end of the range, or are NaN, are decided before the conversion.
+  Value staticCodes(Value values, bool partial) {
+    Value scaled = v.times(values, v.splat(f32x32, 1.0f / constants->scale));
+    Value rounded = LLVM::RoundEvenOp::create(v.b, v.loc, f32x32, scaled);
+    Value low = v.splat(f32x32, -127.0 - constants->zero);
+    Value high = v.splat(f32x32, 127.0 - constants->zero);
+    auto keep = [&](arith::CmpFPredicate when, Value limit) {
+      Value inside = arith::CmpFOp::create(v.b, v.loc, when, rounded, limit);
+      rounded = arith::SelectOp::create(v.b, v.loc, inside, rounded, limit);
+    };
+    keep(arith::CmpFPredicate::OGT, low);
+    keep(arith::CmpFPredicate::OLT, high);
     Value ints = arith::FPToSIOp::create(v.b, v.loc, i32x32, rounded);
+    if (!constants->zero)
+      return ints;
+    ints = arith::AddIOp::create(v.b, v.loc, ints, v.splat(i32x32, int64_t(constants->zero)));
+    if (!partial)
+      return ints;
+    // Columns beyond K have code 0.
+    return arith::SelectOp::create(v.b, v.loc, mask(), ints, v.splat(i32x32, int64_t(0)));
+  }
+
+  void encode(Value ints, Value k) {
     v.store(arith::TruncIOp::create(v.b, v.loc, v.vec(group, v.b.getI8Type()), ints), dest,
             v.add(start, k), 0);
     Value by32 = v.add(start, v.div(k, 8)), by16 = v.add(start, v.div(k, 4));
@@ -171,6 +204,7 @@ private:
   VectorCode &v;
   ActivationLayout layout;
   Value x, dest;
+  std::optional<StaticActivations> constants;
   VectorType f32x32, i32x32;
   Value start;
 };
@@ -178,8 +212,10 @@ private:
 
 void conversion::emitQuantizeActivations(OpBuilder &builder, Location loc, Activation kind,
                                          int64_t k, const target::TargetInfo &target, Value x,
-                                         Value dest, Value begin, Value end) {
+                                         Value dest, Value begin, Value end,
+                                         std::optional<StaticActivations> constants) {
+  assert((!constants || kind == Activation::Int8) && "only int8 has a static scale");
   VectorCode v(builder, loc, target);
-  Quantizer quantizer(v, ActivationLayout::get(kind, k), x, dest);
+  Quantizer quantizer(v, ActivationLayout::get(kind, k), x, dest, constants);
   v.loop(begin, end, 1, [&](Value token) { quantizer.row(token); });
 }

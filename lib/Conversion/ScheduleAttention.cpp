@@ -92,16 +92,20 @@ LogicalResult ScheduleBuilder::convert(AttentionOp op) {
   KvCacheType cache = op.getCache().getType();
   int64_t kvHeads = cache.getKvHeads(), dim = cache.getHeadDim(), heads = op.getHeads();
   int64_t capacity = llvm::alignTo(cache.getContextLength(), kernel::keyLanes);
-  bool coded = cache.getElement() == CacheElement::Q8_0;
+  bool nibbles = cache.getElement() == CacheElement::Q4;
+  bool coded = nibbles || cache.getElement() == CacheElement::Q8_0;
   if (coded && dim % kernel::cacheGroup)
     return op.emitOpError() << "expects heads of a multiple of " << kernel::cacheGroup
-                            << " dimensions for a q8_0 cache, found " << dim;
+                            << " dimensions for a " << stringifyEnum(cache.getElement())
+                            << " cache, found " << dim;
   Type element = coded                                     ? Type(b.getI8Type())
                  : cache.getElement() == CacheElement::F16 ? Type(b.getF16Type())
                                                            : Type(b.getF32Type());
   // A layer's part of a slot: keys, values, their scales; each a multiple of 64 bytes.
-  int64_t codes = llvm::alignTo(kvHeads * capacity * dim * element.getIntOrFloatBitWidth() / 8, 64);
-  int64_t scales = coded ? llvm::alignTo(kvHeads * capacity * dim / kernel::cacheGroup * 2, 64) : 0;
+  int64_t bits = nibbles ? 4 : element.getIntOrFloatBitWidth(), codeBits = nibbles ? 4 : 8;
+  int64_t scalesPerHead = !coded ? 0 : nibbles ? 1 : dim / kernel::cacheGroup;
+  int64_t codes = llvm::alignTo(kvHeads * capacity * dim * bits / 8, 64);
+  int64_t scales = llvm::alignTo(kvHeads * capacity * scalesPerHead * 2, 64);
   int64_t slot = cache.getLayers() * 2 * (codes + scales);
   int64_t base = op.getLayer() * 2 * (codes + scales);
   Value k = cachePart(op, base, slot, element), v = cachePart(op, base + codes, slot, element);
@@ -123,10 +127,10 @@ LogicalResult ScheduleBuilder::convert(AttentionOp op) {
   launch(shapeName("store_kv", {kvHeads, dim}), store, single ? perHead : rows(op.getK()),
          [&](KernelBody &body) {
            ValueRange v = body.buffers;
-           kernel::TileStoreKvOp::create(body.b, v[0], v[1], v[2], v[3], coded ? v[4] : Value(),
-                                         coded ? v[5] : Value(), v[v.size() - 2], v.back(),
-                                         body.scaled(body.begin, perUnit),
-                                         body.scaled(body.end, perUnit), kvHeads, capacity);
+           kernel::TileStoreKvOp::create(
+               body.b, v[0], v[1], v[2], v[3], coded ? v[4] : Value(), coded ? v[5] : Value(),
+               v[v.size() - 2], v.back(), body.scaled(body.begin, perUnit),
+               body.scaled(body.end, perUnit), kvHeads, capacity, codeBits);
          });
 
   Value out = resultBuffer(op.getOutput());
@@ -149,7 +153,8 @@ LogicalResult ScheduleBuilder::convert(AttentionOp op) {
         body.b, v[0], v[1], v[2], coded ? v[3] : Value(), coded ? v[4] : Value(), v[n - 3],
         v[n - 2], v[n - 1], body.begin, body.end, body.tokens, heads, kvHeads, capacity,
         op.getScale(), op.getWindow().value_or(0), op.getSoftcap().value_or(APFloat(0.0f)),
-        single ? 1 : tokensPerBlock, single ? std::min(heads / kvHeads, rowsAtOnce) : rowsAtOnce);
+        single ? 1 : tokensPerBlock, single ? std::min(heads / kvHeads, rowsAtOnce) : rowsAtOnce,
+        codeBits);
   });
   return success();
 }

@@ -115,13 +115,21 @@ Value ScheduleBuilder::takeColumns(Value tensor, Value use) {
   return out;
 }
 
-Value ScheduleBuilder::activations(Value tensor, kernel::Activation form, Value weight) {
+Value ScheduleBuilder::activations(Value tensor, kernel::Activation form, Value weight,
+                                   FloatAttr staticScale, int32_t staticZero) {
   bool isSplit =
       getFormat(cast<RankedTensorType>(weight.getType())).kind == format::Spec::Kind::Split;
   Value x = isSplit ? takeColumns(tensor, weight) : buffer(tensor);
   if (form == kernel::Activation::F32)
     return x;
-  Value &result = quantized[{x, int(form)}];
+  int number = int(form);
+  if (staticScale) {
+    auto found = llvm::find(staticForms, std::pair(staticScale, staticZero));
+    number = kernel::getMaxEnumValForActivation() + 1 + int(found - staticForms.begin());
+    if (found == staticForms.end())
+      staticForms.push_back({staticScale, staticZero});
+  }
+  Value &result = quantized[{x, number}];
   if (result)
     return result;
   auto type = cast<MemRefType>(x.getType());
@@ -131,9 +139,9 @@ Value ScheduleBuilder::activations(Value tensor, kernel::Activation form, Value 
   Access access = single || isSplit ? Access::Read : Access::ReadPart;
   launch(shapeName("quantize_" + kernel::stringifyActivation(form).str(), {k}),
          {{x, access}, {result, Access::WritePart}}, rows(tensor, single), [&](KernelBody &body) {
-           kernel::TileQuantizeOp::create(body.b, body.buffers[0], body.buffers[1],
-                                          body.scaled(body.begin, perToken),
-                                          body.scaled(body.end, perToken), form);
+           kernel::TileQuantizeOp::create(
+               body.b, body.buffers[0], body.buffers[1], body.scaled(body.begin, perToken),
+               body.scaled(body.end, perToken), form, staticScale, staticZero);
          });
   return result;
 }

@@ -74,7 +74,8 @@ private:
   mlir::FailureOr<kernel::Activation> formOf(ActivationFormat format, mlir::Value weight);
   /// The activations of a product in its form, quantized once for all that read them; in the order
   /// of the weight's columns if that is a split.
-  mlir::Value activations(mlir::Value x, kernel::Activation form, mlir::Value weight);
+  mlir::Value activations(mlir::Value x, kernel::Activation form, mlir::Value weight,
+                          mlir::FloatAttr staticScale = {}, int32_t staticZero = 0);
   mlir::Value takeColumns(mlir::Value x, mlir::Value weight);
   mlir::Value ropeTable(RopeAttr rope);
 
@@ -120,7 +121,9 @@ private:
 
   mlir::Value tokenCount, outputCount, tokens, positions, sequences, outputs;
   llvm::DenseMap<mlir::Value, mlir::Value> buffers, counts;
-  llvm::DenseMap<std::pair<mlir::Value, int>, mlir::Value> quantized; ///< by f32 buffer and form
+  /// By f32 buffer and form; forms of static scales are numbered in `staticForms`.
+  llvm::DenseMap<std::pair<mlir::Value, int>, mlir::Value> quantized;
+  llvm::SmallVector<std::pair<mlir::FloatAttr, int32_t>> staticForms;
   llvm::DenseMap<mlir::Attribute, mlir::Value> ropeTables;
   llvm::DenseMap<int64_t, mlir::Value> units;
   llvm::DenseSet<mlir::Operation *> done; ///< converted together with another operation

@@ -75,7 +75,8 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
   FailureOr<kernel::Activation> form = formOf(op.getActivations(), op.getWeight());
   if (failed(form))
     return failure();
-  Value x = activations(op.getX(), *form, op.getWeight());
+  Value x =
+      activations(op.getX(), *form, op.getWeight(), op.getStaticScaleAttr(), op.getStaticZero());
   AddOp sum;
   Value residual;
   bool joined = joinsResidual(op, sum, residual);
@@ -87,7 +88,8 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
       counts[sum.getResult()] = count;
     done.insert(sum);
     // What was made of the old contents is of no use any more.
-    for (int form = 0; form < 4; ++form)
+    int forms = kernel::getMaxEnumValForActivation() + 1 + int(staticForms.size());
+    for (int form = 0; form < forms; ++form)
       quantized.erase({out, form});
   } else {
     out = resultBuffer(op.getResult());

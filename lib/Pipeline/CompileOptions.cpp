@@ -23,9 +23,9 @@ template <typename Enum> Error parseEnum(StringRef what, StringRef text, Enum &o
   else
     value = symbolizeActivationFormat(text);
   if (!value)
-    return createStringError("unknown " + what + " '" + text + "'; known: " +
-                             (std::is_same_v<Enum, CacheElement> ? "f32, f16, q8_0"
-                                                                 : "fast, f32, bf16, q8, int8"));
+    return createStringError(
+        "unknown " + what + " '" + text + "'; known: " +
+        (std::is_same_v<Enum, CacheElement> ? "f32, f16, q8_0, q4" : "fast, f32, bf16, q8, int8"));
   out = *value;
   return Error::success();
 }

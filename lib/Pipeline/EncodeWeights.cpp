@@ -85,8 +85,12 @@ llvm::Error quern::encodeWeights(ModuleOp module, const format::Spec &spec,
       continue;
     use.getResult().setType(retype(use.getType()));
     for (Operation *user : use->getUsers())
-      if (auto linear = dyn_cast<WeightedOpInterface>(user))
+      if (auto linear = dyn_cast<WeightedOpInterface>(user)) {
+        // A static scale means int8, whatever the weights are.
+        if (auto decided = dyn_cast<LinearOp>(user); decided && decided.getStaticScale())
+          continue;
         linear.setActivations(spec.isPlain() ? ActivationFormat::F32 : activations);
+      }
   }
   return llvm::Error::success();
 }

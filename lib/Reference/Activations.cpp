@@ -41,6 +41,29 @@ void quern::reference::quantizeRow(std::span<const float> x, int64_t groupSize,
   }
 }
 
+void quern::reference::quantizeRow(std::span<const float> x, StaticScale constants,
+                                   std::span<int8_t> codes) {
+  assert(codes.size() == x.size());
+  float inverse = 1.0f / constants.scale;
+  float low = float(-127 - constants.zero), high = float(127 - constants.zero);
+  for (size_t i = 0; i < x.size(); ++i) {
+    float rounded = std::nearbyint(x[i] * inverse);
+    rounded = rounded > low ? rounded : low; // NaN is not
+    rounded = rounded < high ? rounded : high;
+    codes[i] = static_cast<int8_t>(static_cast<int32_t>(rounded) + constants.zero);
+  }
+}
+
+std::vector<double> quern::reference::roundActivations(std::span<const float> x,
+                                                       StaticScale constants) {
+  std::vector<int8_t> codes(x.size());
+  quantizeRow(x, constants, codes);
+  std::vector<double> result(x.size());
+  std::transform(codes.begin(), codes.end(), result.begin(),
+                 [&](int8_t code) { return double(code) * double(constants.scale); });
+  return result;
+}
+
 std::vector<double> quern::reference::roundActivations(std::span<const float> x,
                                                        ActivationFormat format) {
   std::vector<double> result(x.begin(), x.end());

@@ -26,6 +26,14 @@ void quern::reference::roundToCache(CacheFormat format, std::span<float> x) {
         group[i] = scale * float(codes[i]);
     }
     return;
+  case CacheFormat::Q4: {
+    float absMax = groupAbsMax(x), inverse = 7.0f / absMax, scale = roundToF16(absMax / 7.0f);
+    for (float &value : x) {
+      float code = std::nearbyint(value * inverse);
+      value = scale * (std::isfinite(code) ? code : 0.0f);
+    }
+    return;
+  }
   }
 }
 

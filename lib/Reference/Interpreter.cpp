@@ -193,8 +193,8 @@ Error Interpreter::State::runExpertLinear(ExpertLinearOp op) {
         repeated.insert(repeated.end(), x.row(t).begin(), x.row(t).end());
     x = matrix(repeated, shape[2]);
   }
-  expertLinear(x, matrix(floats(op.getWeight()), shape[2]), shape[0], ids, used,
-               activations(op), out);
+  expertLinear(x, matrix(floats(op.getWeight()), shape[2]), shape[0], ids, used, activations(op),
+               out);
   set(op.getResult(), std::move(out));
   return Error::success();
 }
@@ -290,7 +290,13 @@ Error Interpreter::State::run(Operation *operation) {
           x = matrix(permutedX = takeColumns(x, *columns), x.cols);
           w = matrix(permutedW = takeColumns(w, *columns), w.cols);
         }
-        linear(x, w, optional(op.getBias()), activations(op), out);
+        ActivationKind kind = activations(op);
+        if (op.getStaticScale() && kind == ActivationKind::Int8)
+          linear(x, w, optional(op.getBias()),
+                 StaticScale{op.getStaticScale()->convertToFloat(), int32_t(op.getStaticZero())},
+                 out);
+        else
+          linear(x, w, optional(op.getBias()), kind, out);
         return finish(op.getResult(), std::move(out));
       })
       .Case([&](ExpertLinearOp op) { return runExpertLinear(op); })
@@ -395,6 +401,7 @@ Expected<std::unique_ptr<Interpreter>> Interpreter::create(ModuleOp module,
   auto type = cast<KvCacheType>(state->function.getArgument(4).getType());
   CacheFormat format = type.getElement() == CacheElement::F32   ? CacheFormat::F32
                        : type.getElement() == CacheElement::F16 ? CacheFormat::F16
+                       : type.getElement() == CacheElement::Q4  ? CacheFormat::Q4
                                                                 : CacheFormat::Q8_0;
   state->cache = std::make_shared<Cache>(type.getLayers(),
                                          KvCache(format, options.sequences, type.getContextLength(),

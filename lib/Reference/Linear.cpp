@@ -38,8 +38,9 @@ double quern::reference::absDot(std::span<const double> a, std::span<const float
   return sumOfTerms(a, b, [](double product) { return std::fabs(product); });
 }
 
-void quern::reference::linear(Matrix x, Matrix weight, std::span<const float> bias,
-                              ActivationFormat activations, std::span<float> out) {
+template <typename Activations>
+static void multiply(Matrix x, Matrix weight, std::span<const float> bias, Activations activations,
+                     std::span<float> out) {
   assert(x.cols == weight.cols && int64_t(out.size()) == x.rows * weight.rows);
   assert(bias.empty() || int64_t(bias.size()) == weight.rows);
   for (int64_t t = 0; t < x.rows; ++t) {
@@ -48,6 +49,16 @@ void quern::reference::linear(Matrix x, Matrix weight, std::span<const float> bi
       out[t * weight.rows + n] =
           static_cast<float>(dot(row, weight.row(n)) + (bias.empty() ? 0.0 : double(bias[n])));
   }
+}
+
+void quern::reference::linear(Matrix x, Matrix weight, std::span<const float> bias,
+                              ActivationFormat activations, std::span<float> out) {
+  multiply(x, weight, bias, activations, out);
+}
+
+void quern::reference::linear(Matrix x, Matrix weight, std::span<const float> bias,
+                              StaticScale activations, std::span<float> out) {
+  multiply(x, weight, bias, activations, out);
 }
 
 void quern::reference::linearMagnitude(Matrix x, Matrix weight, std::span<const float> bias,

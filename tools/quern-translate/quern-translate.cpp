@@ -25,12 +25,12 @@ static cl::opt<std::string> output("o", cl::desc("Output file"), cl::value_desc(
 static cl::opt<bool> emitBytecode("emit-bytecode", cl::desc("Write bytecode instead of text"));
 static cl::opt<int64_t> context("context", cl::init(0),
                                 cl::desc("Positions per sequence (default: the model's)"));
-static cl::opt<quern::CacheElement>
-    cache("kv-cache", cl::desc("How keys and values are stored"),
-          cl::init(quern::CacheElement::F16),
-          cl::values(clEnumValN(quern::CacheElement::F32, "f32", "32-bit floats"),
-                     clEnumValN(quern::CacheElement::F16, "f16", "16-bit floats"),
-                     clEnumValN(quern::CacheElement::Q8_0, "q8_0", "8-bit codes in groups of 32")));
+static cl::opt<quern::CacheElement> cache(
+    "kv-cache", cl::desc("How keys and values are stored"), cl::init(quern::CacheElement::F16),
+    cl::values(clEnumValN(quern::CacheElement::F32, "f32", "32-bit floats"),
+               clEnumValN(quern::CacheElement::F16, "f16", "16-bit floats"),
+               clEnumValN(quern::CacheElement::Q8_0, "q8_0", "8-bit codes in groups of 32"),
+               clEnumValN(quern::CacheElement::Q4, "q4", "4-bit codes, a scale for each head")));
 
 static int fail(const llvm::Twine &message) {
   llvm::WithColor::error(llvm::errs(), "quern-translate") << message << "\n";

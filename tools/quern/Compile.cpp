@@ -30,7 +30,7 @@ its weights and tokenizer and needs only libc.
   --target T,...      x86-64-v3, icelake-server, znver4, sapphirerapids, aarch64, native
                       (default: one program with the first, second and fourth; it chooses at start)
   --context N         positions a sequence may have (default: the model's, at most 4096)
-  --kv-cache T        f16, f32 or q8_0 (default: f32 for a model of f32, else f16)
+  --kv-cache T        f16, f32, q8_0 or q4 (default: f32 for a model of f32, else f16)
   --activations A     how activations enter products with coded weights: fast (default), f32,
                       bf16, q8, int8
   --passes P          first run these passes over the model, as quern-opt spells a pipeline:

@@ -8,11 +8,11 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "quern/Architectures/Architectures.h"
-#include "quern/Support/OutputFile.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Pipeline/Register.h"
 #include "quern/Reference/Interpreter.h"
 #include "quern/Runtime/Tokenizer.h"
+#include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/Format.h"
@@ -39,7 +39,7 @@ const char help[] =
     "  --activations FORMAT  f32, bf16, q8 or int8 in every product (as the model says)\n"
     "  --fast FORMAT         what `fast` activations mean (as compiled: q8, or bf16 for weights\n"
     "                        whose codes are no integers)\n"
-    "  --kv-cache TYPE       f32, f16 or q8_0, for a model file (f16)\n"
+    "  --kv-cache TYPE       f32, f16, q8_0 or q4, for a model file (f16)\n"
     "  --context N           positions of a sequence, for a model file (its own)\n"
     "  --force               overwrite files\n"
     "  --json                print an object with `tokens`, `top` and `generated`\n";
@@ -118,7 +118,7 @@ std::optional<Error> parseValue(Options &options, StringRef name, StringRef valu
   } else if (name == "--kv-cache") {
     std::optional<CacheElement> element = symbolizeCacheElement(value);
     if (!element)
-      return createStringError("unknown cache type '" + value + "'; known: f32, f16, q8_0");
+      return createStringError("unknown cache type '" + value + "'; known: f32, f16, q8_0, q4");
     options.build.cache = *element;
   } else {
     return std::nullopt;

@@ -32,11 +32,19 @@ struct LinearOperands {
 mlir::LogicalResult emitLinear(mlir::OpBuilder &builder, mlir::Location loc, const LinearDesc &desc,
                                const target::TargetInfo &target, const LinearOperands &operands);
 
+/// The constants of static int8 activations (Reference/Activations.h).
+struct StaticActivations {
+  float scale = 1;
+  int32_t zero = 0;
+};
+
 /// Emits the conversion of x : memref<maxTokens x k x f32>, tokens [begin, end), into
-/// dest : memref<(maxTokens * bytes) x i8>. Not for Activation::F32.
+/// dest : memref<(maxTokens * bytes) x i8>. Not for Activation::F32; `constants` for Int8
+/// alone.
 void emitQuantizeActivations(mlir::OpBuilder &builder, mlir::Location loc, Activation kind,
                              int64_t k, const target::TargetInfo &target, mlir::Value x,
-                             mlir::Value dest, mlir::Value begin, mlir::Value end);
+                             mlir::Value dest, mlir::Value begin, mlir::Value end,
+                             std::optional<StaticActivations> constants = {});
 
 } // namespace quern::conversion
 

@@ -15,14 +15,14 @@
 namespace quern {
 
 enum class EmitKind {
-  Mlir,       ///< the model level, as text
-  Bytecode,   ///< the same, as MLIR bytecode
-  Kernels,    ///< the kernel level, as text
-  Llvm,       ///< LLVM IR of one target
-  Assembly,   ///< of one target
-  Object,     ///< all targets and the program table, weights beside
-  Library,    ///< static archive with the runtime, weights beside
-  Shared,     ///< shared library
+  Mlir,     ///< the model level, as text
+  Bytecode, ///< the same, as MLIR bytecode
+  Kernels,  ///< the kernel level, as text
+  Llvm,     ///< LLVM IR of one target
+  Assembly, ///< of one target
+  Object,   ///< all targets and the program table, weights beside
+  Library,  ///< static archive with the runtime, weights beside
+  Shared,   ///< shared library
   Executable,
 };
 
@@ -36,15 +36,15 @@ struct CompileOptions {
   std::string format;               ///< for float weights; empty: keep their own
   std::string passes;               ///< run over the model first, as quern-opt spells them
   std::string activations = "fast"; ///< f32, bf16, q8, int8, fast
-  std::string kvCache;              ///< f32, f16, q8_0; empty: f32 for a model of f32, else f16
+  std::string kvCache;              ///< f32, f16, q8_0, q4; empty: f32 for a model of f32, else f16
   int64_t context = 0;              ///< 0: the model's own, at most 4096
   bool weightsBeside = false;
   bool observers = false;  ///< show the inputs of products to the program's caller (calibration)
   bool boundaries = false; ///< let the program's caller run parts of it
   bool dequantize = false; ///< `format` replaces coded weights, too
-  bool dryRun = false; ///< plan and report, write nothing
-  bool force = false;  ///< overwrite the output
-  unsigned threads = 0; ///< 0: all cores; the result does not depend on it
+  bool dryRun = false;     ///< plan and report, write nothing
+  bool force = false;      ///< overwrite the output
+  unsigned threads = 0;    ///< 0: all cores; the result does not depend on it
 
   /// Gets the phase and the share of it done; returns false to cancel.
   std::function<bool(llvm::StringRef phase, double fraction)> progress;

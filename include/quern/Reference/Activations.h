@@ -18,6 +18,14 @@
 // an infinity has a NaN or infinite scale and zero codes here; generated code may leave
 // any codes there, as the product with the scale is not finite in either case.
 //
+// Static int8: scale and zero are constants of the model; a row's only scale is that one.
+//
+//   inverse = 1 / scale                                   (f32 division)
+//   code[i] = min(max(round(x[i] * inverse), -127 - zero), 127 - zero) + zero
+//
+// with the same rounding. Values beyond the range, infinities too, take its ends, and NaN the lower
+// one. What the product reads is scale * code, so scale * zero more than x: a bias takes it back.
+//
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_REFERENCE_ACTIVATIONS_H
 #define QUERN_REFERENCE_ACTIVATIONS_H
@@ -30,6 +38,12 @@ namespace quern::reference {
 
 /// In what form a linear reads its activations. (`fast` is resolved before it gets here.)
 enum class ActivationFormat : uint8_t { F32, BF16, Q8, Int8 };
+
+/// The constants of static int8. zero lies in [-126, 126].
+struct StaticScale {
+  float scale = 1;
+  int32_t zero = 0;
+};
 
 /// Values that share one scale under q8.
 inline constexpr int64_t q8GroupSize = 32;
@@ -48,9 +62,15 @@ float quantizeGroup(std::span<const float> x, std::span<int8_t> codes);
 void quantizeRow(std::span<const float> x, int64_t groupSize, std::span<int8_t> codes,
                  std::span<float> scales);
 
+/// One row with a static scale.
+void quantizeRow(std::span<const float> x, StaticScale constants, std::span<int8_t> codes);
+
 /// The value `x` stands for after rounding to `format`, exactly (code x scale needs more bits
 /// than f32 has): what a linear multiplies with.
 std::vector<double> roundActivations(std::span<const float> x, ActivationFormat format);
+
+/// Static int8: scale * code.
+std::vector<double> roundActivations(std::span<const float> x, StaticScale constants);
 
 /// Round to nearest, ties to even, keeping NaN a NaN; overflow gives infinity.
 float roundToBF16(float value);

@@ -22,6 +22,10 @@ enum class CacheFormat : uint8_t {
   /// Groups of 32 along a head (the last may be smaller): codes as for q8 activations, their
   /// scale rounded to f16 after the codes are made.
   Q8_0,
+  /// One scale a head: m = groupAbsMax(head), codes x * (7 / m) to the nearest integer, ties to
+  /// even, in [-7, 7] (0 where that is not finite), scale m / 7, rounded to f16 after the codes are
+  /// made.
+  Q4,
 };
 
 /// Rounds `x`, one head's key or value, as the cache stores it.

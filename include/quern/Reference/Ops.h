@@ -35,6 +35,10 @@ double absDot(std::span<const double> a, std::span<const float> b);
 void linear(Matrix x, Matrix weight, std::span<const float> bias, ActivationFormat activations,
             std::span<float> out);
 
+/// The same with static int8 activations.
+void linear(Matrix x, Matrix weight, std::span<const float> bias, StaticScale activations,
+            std::span<float> out);
+
 /// The same shape: sum of |round(x[t,k]) * weight[n,k]| + |bias[n]|, for the tolerance.
 void linearMagnitude(Matrix x, Matrix weight, std::span<const float> bias,
                      ActivationFormat activations, std::span<double> out);
@@ -93,8 +97,9 @@ void gatedActivation(GateFunction function, std::span<const float> gate, std::sp
                      std::span<float> out);
 void add(std::span<const float> a, std::span<const float> b, std::span<float> out);
 void scale(std::span<const float> x, double factor, std::span<float> out);
-/// Each run of `block` (a power of two) values times the Hadamard matrix of that size over its root: in f32, pairs at
-/// distance 1 first, the factor last. Compiled programs do the same, bit for bit.
+/// Each run of `block` (a power of two) values times the Hadamard matrix of that size over its
+/// root: in f32, pairs at distance 1 first, the factor last. Compiled programs do the same, bit for
+/// bit.
 void hadamard(std::span<const float> x, int64_t block, std::span<float> out);
 
 /// out = cap * tanh(x / cap)

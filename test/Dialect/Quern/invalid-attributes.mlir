@@ -136,7 +136,7 @@ func.func @cache_overflow(%c: !quern.kv_cache<1000000x1000000x1000000xf32, conte
 
 // -----
 
-// expected-error @below {{expected one of [f32, f16, q8_0]}}
+// expected-error @below {{expected one of [f32, f16, q8_0, q4]}}
 func.func @cache_element(%c: !quern.kv_cache<2x2x64xq4_0, context = 128>) { return }
 
 // -----

@@ -42,6 +42,30 @@ func.func @linear_result(%x: tensor<5x32xf32>, %w: tensor<8x32xf32, #quern.q4_0>
 
 // -----
 
+func.func @linear_static(%x: tensor<?x32xf32>, %w: tensor<8x32xf32>) {
+  // expected-error@+1 {{has a static scale, which int8 activations alone take; found f32}}
+  %0 = quern.linear %x, %w activations<f32> {static_scale = 1.0 : f32} : tensor<?x32xf32>, tensor<8x32xf32>
+  return
+}
+
+// -----
+
+func.func @linear_scale(%x: tensor<?x32xf32>, %w: tensor<8x32xf32>) {
+  // expected-error@+1 {{expects a static scale that is normal and positive}}
+  %0 = quern.linear %x, %w activations<int8> {static_scale = -1.0 : f32} : tensor<?x32xf32>, tensor<8x32xf32>
+  return
+}
+
+// -----
+
+func.func @linear_zero(%x: tensor<?x32xf32>, %w: tensor<8x32xf32>) {
+  // expected-error@+1 {{expects a static zero in [-126, 126], of a static scale; found -127}}
+  %0 = quern.linear %x, %w activations<int8> {static_scale = 1.0 : f32, static_zero = -127 : i32} : tensor<?x32xf32>, tensor<8x32xf32>
+  return
+}
+
+// -----
+
 func.func @linear_coded(%x: tensor<4x32xf32, #quern.q8_0>, %w: tensor<8x32xf32, #quern.q4_0>) {
   // expected-error @below {{operand #0 must be f32 activations [tokens, features]}}
   %0 = quern.linear %x, %w activations<fast> : tensor<4x32xf32, #quern.q8_0>, tensor<8x32xf32, #quern.q4_0>

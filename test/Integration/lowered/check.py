@@ -1,6 +1,6 @@
 """Compiles a model and compares its logits with the reference interpreter's.
 
-usage: check.py MODEL WORK_DIR [--golden FILE] [--tokens N] [--activations A] [--kv-cache T] [--format F] [--target T]
+usage: check.py MODEL WORK_DIR [--golden FILE] [--tokens N] [--activations A] [--kv-cache T] [--format F] [--target T] [--passes P]
 
 The same tokens go through the program as one prefill, one by one, in odd chunks, and as two sequences that advance together; with
 every way the logits must be those of `quern interpret` on the same IR. With f32 activations and cache a difference is rounding
@@ -31,6 +31,7 @@ parser.add_argument("--activations", default="f32")
 parser.add_argument("--kv-cache", default="f32")
 parser.add_argument("--format")
 parser.add_argument("--target", default="native")
+parser.add_argument("--passes")
 args = parser.parse_args()
 os.makedirs(args.work, exist_ok=True)
 at = lambda name: os.path.join(args.work, name)
@@ -38,6 +39,8 @@ at = lambda name: os.path.join(args.work, name)
 options = ["--activations", args.activations, "--kv-cache", args.kv_cache]
 if args.format:
     options += ["--format", args.format]
+if args.passes:
+    options += ["--passes", args.passes]
 subprocess.run(["quern", "compile", args.model, "--emit=mlir", "-o", at("model.mlir"), "--force", *options], check=True, stdout=subprocess.DEVNULL)
 model = Model(compile_shared(args.model, at("model.so"), "--target", args.target, *options), sequences=2)
 

@@ -4,8 +4,8 @@
 // steps of one token after steps of many; positions across key blocks.
 //
 //===----------------------------------------------------------------------===//
-#include "KernelJit.h"
 #include "quern/Reference/Attention.h"
+#include "KernelJit.h"
 #include <cmath>
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -25,15 +25,17 @@ struct Case {
 constexpr int64_t capacity = 224, slots = 3, maxTokens = 200;
 
 std::string kernels(const Case &c) {
-  bool coded = c.format == reference::CacheFormat::Q8_0;
+  bool nibbles = c.format == reference::CacheFormat::Q4;
+  bool coded = nibbles || c.format == reference::CacheFormat::Q8_0;
   std::string element = coded ? "i8" : c.format == reference::CacheFormat::F16 ? "f16" : "f32";
   auto mem = [](int64_t a, int64_t b, const std::string &e) {
     return "memref<" + std::to_string(a) + "x" + std::to_string(b) + "x" + e + ">";
   };
   std::string kv = mem(maxTokens, c.kvHeads * c.dim, "f32");
   std::string q = mem(maxTokens, c.heads * c.dim, "f32");
-  std::string cache = mem(slots, c.kvHeads * capacity * c.dim, element);
-  std::string scales = mem(slots, c.kvHeads * capacity * c.dim / 32, "f16");
+  std::string cache = mem(slots, c.kvHeads * capacity * c.dim / (nibbles ? 2 : 1), element);
+  std::string scales = mem(slots, c.kvHeads * capacity * (nibbles ? 1 : c.dim / 32), "f16");
+  std::string bits = nibbles ? ", code_bits = 4" : "";
   std::string ids = "memref<" + std::to_string(maxTokens) + "xi32>";
   std::string scaleArguments = coded ? "%ks: " + scales + ", %vs: " + scales + ", " : "";
   std::string scaleUse = coded ? " scales %ks, %vs" : "";
@@ -43,24 +45,25 @@ std::string kernels(const Case &c) {
                      ", %b: index, %e: index, %t: index) {\n"
                      "quern_kernel.tile_store_kv %k, %v to %kc, %vc" +
                      scaleUse + " at %p, %s rows %b, %e {kv_heads = " + std::to_string(c.kvHeads) +
-                     ", capacity = " + std::to_string(capacity) + "} : " + kv + ", " + kv + ", " +
-                     cache + ", " + cache + scaleTypes + ", " + ids + ", " + ids + "\nreturn }\n";
+                     ", capacity = " + std::to_string(capacity) + bits + "} : " + kv + ", " + kv +
+                     ", " + cache + ", " + cache + scaleTypes + ", " + ids + ", " + ids +
+                     "\nreturn }\n";
   char scale[32], cap[32];
   snprintf(scale, sizeof scale, "%.9e", 1 / std::sqrt(double(c.dim)));
   snprintf(cap, sizeof cap, "%.9e", double(c.softcap));
   for (bool many : {false, true})
-    text += "func.func @attend_" + std::string(many ? "many" : "one") + "(%q: " + q +
-            ", %kc: " + cache + ", %vc: " + cache + ", " + scaleArguments + "%p: " + ids +
-            ", %s: " + ids + ", %o: " + q +
-            ", %b: index, %e: index, %t: index) {\nquern_kernel.tile_attention %q over %kc, %vc" +
-            scaleUse + " at %p, %s to %o units %b, %e tokens %t {heads = " +
-            std::to_string(c.heads) + ", kv_heads = " + std::to_string(c.kvHeads) +
-            ", capacity = " + std::to_string(capacity) + ", scale = " + scale +
-            " : f32, window = " + std::to_string(c.window) + ", softcap = " + cap +
-            " : f32, token_block = " + (many ? "16" : "1") + ", row_block = " +
-            (many ? "4" : std::to_string(std::min<int64_t>(4, c.heads / c.kvHeads))) + "} : " + q +
-            ", " + cache + ", " + cache + scaleTypes + ", " + ids + ", " + ids + ", " + q +
-            "\nreturn }\n";
+    text +=
+        "func.func @attend_" + std::string(many ? "many" : "one") + "(%q: " + q +
+        ", %kc: " + cache + ", %vc: " + cache + ", " + scaleArguments + "%p: " + ids +
+        ", %s: " + ids + ", %o: " + q +
+        ", %b: index, %e: index, %t: index) {\nquern_kernel.tile_attention %q over %kc, %vc" +
+        scaleUse + " at %p, %s to %o units %b, %e tokens %t {heads = " + std::to_string(c.heads) +
+        ", kv_heads = " + std::to_string(c.kvHeads) + ", capacity = " + std::to_string(capacity) +
+        ", scale = " + scale + " : f32, window = " + std::to_string(c.window) +
+        ", softcap = " + cap + " : f32, token_block = " + (many ? "16" : "1") + ", row_block = " +
+        (many ? "4" : std::to_string(std::min<int64_t>(4, c.heads / c.kvHeads))) + bits +
+        "} : " + q + ", " + cache + ", " + cache + scaleTypes + ", " + ids + ", " + ids + ", " + q +
+        "\nreturn }\n";
   return text;
 }
 
@@ -105,7 +108,7 @@ public:
     const char *attend = n == 1 ? "attend_one" : "attend_many";
     for (int64_t t = 0; t < threads; ++t) {
       int64_t b = rows * t / threads, e = rows * (t + 1) / threads;
-      if (c.format == reference::CacheFormat::Q8_0)
+      if (c.format >= reference::CacheFormat::Q8_0)
         jit.call("store", b, e, n, k.data(), v.data(), kc, vc, ks, vs, positions.data(),
                  sequences.data());
       else
@@ -113,12 +116,11 @@ public:
     }
     for (int64_t t = 0; t < threads; ++t) {
       int64_t b = units * t / threads, e = units * (t + 1) / threads;
-      if (c.format == reference::CacheFormat::Q8_0)
+      if (c.format >= reference::CacheFormat::Q8_0)
         jit.call(attend, b, e, n, q.data(), kc, vc, ks, vs, positions.data(), sequences.data(),
                  out.data());
       else
-        jit.call(attend, b, e, n, q.data(), kc, vc, positions.data(), sequences.data(),
-                 out.data());
+        jit.call(attend, b, e, n, q.data(), kc, vc, positions.data(), sequences.data(), out.data());
     }
     out.resize(expected.size());
     last = out;
@@ -187,6 +189,7 @@ INSTANTIATE_TEST_SUITE_P(
         testing::Values(Case{"f32", 4, 2, 32}, Case{"f32_odd", 9, 3, 20},
                         Case{"f16", 9, 3, 64, reference::CacheFormat::F16},
                         Case{"q8_0", 8, 2, 64, reference::CacheFormat::Q8_0},
+                        Case{"q4", 8, 2, 64, reference::CacheFormat::Q4},
                         Case{"window", 4, 1, 32, reference::CacheFormat::F32, 7},
                         Case{"wide_window", 2, 2, 32, reference::CacheFormat::F16, 70},
                         Case{"softcap", 2, 1, 32, reference::CacheFormat::F32, 0, 3.0f},

@@ -90,7 +90,8 @@ TEST(Attention, AgreesWithTheScoreMatrix) {
 TEST(Attention, ChunksMakeNoDifference) {
   AttentionShape s{4, 2, 8, 0.5, 6};
   Inputs in = randomInputs(13, s, 2);
-  for (CacheFormat format : {CacheFormat::F32, CacheFormat::F16, CacheFormat::Q8_0}) {
+  for (CacheFormat format :
+       {CacheFormat::F32, CacheFormat::F16, CacheFormat::Q8_0, CacheFormat::Q4}) {
     KvCache whole(format, 1, 13, s.kvHeads, s.headDim);
     std::vector<float> expected = run(in, s, whole, 0, 13), pieces;
     KvCache cache(format, 1, 13, s.kvHeads, s.headDim);
@@ -127,7 +128,8 @@ TEST(Attention, LaterTokensMakeNoDifference) {
 TEST(Attention, TheCacheRoundsWhatItStores) {
   AttentionShape s{1, 1, 4, 1};
   Inputs in = randomInputs(1, s, 5); // one token: the result is its stored value
-  for (CacheFormat format : {CacheFormat::F32, CacheFormat::F16, CacheFormat::Q8_0}) {
+  for (CacheFormat format :
+       {CacheFormat::F32, CacheFormat::F16, CacheFormat::Q8_0, CacheFormat::Q4}) {
     KvCache cache(format, 1, 1, 1, 4);
     std::vector<float> rounded = in.v;
     roundToCache(format, rounded);

@@ -137,7 +137,15 @@ template <typename OpT> static LogicalResult verifyCache(OpT op, int64_t headDim
                             << " dimensions for an i8 cache, found " << headDim;
   if (coded && !typeOf(op.getKScales()).getElementType().isF16())
     return op.emitOpError() << "expects f16 scales, found " << op.getKScales().getType();
-  int64_t needed = op.getKvHeads() * op.getCapacity() * headDim;
+  if (op.getCodeBits() != 8 && (op.getCodeBits() != 4 || !coded))
+    return op.emitOpError() << "expects code_bits of 8, or 4 with an i8 cache, found "
+                            << op.getCodeBits();
+  int64_t lines = op.getKvHeads() * op.getCapacity();
+  int64_t needed = lines * headDim * op.getCodeBits() / 8;
+  int64_t scales = op.getCodeBits() == 4 ? lines : lines * headDim / cacheGroup;
+  if (coded && (typeOf(op.getKScales()).getRank() != 2 || columns(op.getKScales()) < scales))
+    return op.emitOpError() << "expects at least " << scales << " scales a slot, found "
+                            << op.getKScales().getType();
   if (typeOf(op.getKCache()).getRank() != 2 || columns(op.getKCache()) < needed)
     return op.emitOpError() << "expects cache slots of at least " << needed << " elements, found "
                             << op.getKCache().getType();
@@ -215,6 +223,12 @@ LogicalResult TileCombineExpertsOp::verify() {
     return success();
   return emitOpError() << "expects rows of the same length, found " << getX().getType() << " and "
                        << getOut().getType();
+}
+
+LogicalResult TileQuantizeOp::verify() {
+  if (getForm() != Activation::Int8 && (getStaticScale() || getStaticZero()))
+    return emitOpError("has a static scale or zero, which form int8 alone takes");
+  return success();
 }
 
 LogicalResult TileLinearOp::verify() {

@@ -87,6 +87,16 @@ LogicalResult LinearOp::verify() {
   if (failed(match(*this, "width of the input", extent(getX(), 1), "K of the weight",
                    extent(getWeight(), 1))))
     return failure();
+  if (getStaticScale()) {
+    if (getActivations() != ActivationFormat::Int8)
+      return emitOpError("has a static scale, which int8 activations alone take; found ")
+             << stringifyEnum(getActivations());
+    if (!getStaticScale()->isNormal() || getStaticScale()->isNegative())
+      return emitOpError("expects a static scale that is normal and positive");
+  }
+  int32_t zero = int32_t(getStaticZero());
+  if (zero < -126 || zero > 126 || (zero && !getStaticScale()))
+    return emitOpError("expects a static zero in [-126, 126], of a static scale; found ") << zero;
   if (getBias())
     return match(*this, "length of the bias", extent(getBias(), 0), "N of the weight",
                  extent(getWeight(), 0));

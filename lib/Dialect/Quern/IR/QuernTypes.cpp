@@ -32,9 +32,10 @@ LogicalResult KvCacheType::verify(function_ref<InFlightDiagnostic()> emitError, 
                        << kvHeads << "x" << headDim;
   if (contextLength <= 0)
     return emitError() << "the context of a cache must be positive, found " << contextLength;
-  if (element == CacheElement::Q8_0 && headDim % kQ8Group != 0)
-    return emitError() << "a q8_0 cache needs heads that are a multiple of " << kQ8Group
-                       << ", found " << headDim;
+  if ((element == CacheElement::Q8_0 || element == CacheElement::Q4) && headDim % kQ8Group != 0)
+    return emitError() << "a " << stringifyEnum(element)
+                       << " cache needs heads that are a multiple of " << kQ8Group << ", found "
+                       << headDim;
   int64_t slot = 2 * 4;
   for (int64_t size : {layers, kvHeads, headDim, contextLength})
     if (llvm::MulOverflow(slot, size, slot))
@@ -51,6 +52,8 @@ int64_t KvCacheType::getHeadBytes() {
     return getHeadDim() * 2;
   case CacheElement::Q8_0:
     return getHeadDim() / kQ8Group * kQ8GroupBytes;
+  case CacheElement::Q4:
+    return getHeadDim() / 2 + 2;
   }
   llvm_unreachable("covered switch");
 }

@@ -81,13 +81,16 @@ def Kernel_TileStoreKvOp : Kernel_TileOp<"store_kv", [AttrSizedOperandSegments]>
     positions, so that scores need no horizontal sums) and values as
     [kv_head][position][dim]. An i8 cache holds q8_0: absmax / 127 scales in f16 per 32
     dimensions, in `k_scales` [kv_head][position / 16][dim / 32][position % 16] and
-    `v_scales` [kv_head][position][dim / 32].
+    `v_scales` [kv_head][position][dim / 32]. With `code_bits` 4 a byte holds two codes from -7 to
+    7 in two's complement, the low half first, and a head has one scale of absmax / 7: keys
+    [kv_head][position / 16][dim / 2][position % 16] of dimensions 2i and 2i + 1, values
+    [kv_head][position][dim / 32][16] of dimensions i and 16 + i, scales [kv_head][position].
   }];
   let arguments = (ins Kernel_F32Buffer:$k, Kernel_F32Buffer:$v, Kernel_CacheBuffer:$k_cache,
                        Kernel_CacheBuffer:$v_cache, Optional<Kernel_CacheBuffer>:$k_scales,
                        Optional<Kernel_CacheBuffer>:$v_scales, Kernel_I32Buffer:$positions,
                        Kernel_I32Buffer:$sequences, Index:$begin, Index:$end, I64Attr:$kv_heads,
-                       I64Attr:$capacity);
+                       I64Attr:$capacity, DefaultValuedAttr<I64Attr, "8">:$code_bits);
   let assemblyFormat = [{
     $k `,` $v `to` $k_cache `,` $v_cache (`scales` $k_scales^ `,` $v_scales)? `at` $positions `,`
     $sequences `rows` $begin `,` $end attr-dict `:` type($k) `,` type($v) `,` type($k_cache) `,`
@@ -113,7 +116,7 @@ def Kernel_TileAttentionOp : Kernel_TileOp<"attention", [AttrSizedOperandSegment
                        Index:$end, Index:$tokens, I64Attr:$heads, I64Attr:$kv_heads,
                        I64Attr:$capacity, F32Attr:$scale, DefaultValuedAttr<I64Attr, "0">:$window,
                        DefaultValuedAttr<F32Attr, "0.0f">:$softcap, I64Attr:$token_block,
-                       I64Attr:$row_block);
+                       I64Attr:$row_block, DefaultValuedAttr<I64Attr, "8">:$code_bits);
   let assemblyFormat = [{
     $q `over` $k_cache `,` $v_cache (`scales` $k_scales^ `,` $v_scales)? `at` $positions `,`
     $sequences `to` $out `units` $begin `,` $end `tokens` $tokens attr-dict `:` type($q) `,`

@@ -14,13 +14,16 @@ def Kernel_ByteBuffer : StaticShapeMemRefOf<[I8]>;
 def Kernel_TileQuantizeOp : Kernel_TileOp<"quantize"> {
   let summary = "activations as a product reads them, row by row";
   let description = [{
-    A row of `out` is laid out as `conversion::ActivationLayout` says for this form and length.
+    A row of `out` is laid out as `conversion::ActivationLayout` says for this form and length. int8 with
+    `static_scale` has that scale and `static_zero` in every row (Reference/Activations.h).
   }];
   let arguments = (ins Kernel_F32Buffer:$x, Kernel_ByteBuffer:$out, Index:$begin, Index:$end,
-                       Kernel_ActivationAttr:$form);
+                       Kernel_ActivationAttr:$form, OptionalAttr<F32Attr>:$static_scale,
+                       DefaultValuedAttr<I32Attr, "0">:$static_zero);
   let assemblyFormat = [{
     `` $form $x `to` $out `rows` $begin `,` $end attr-dict `:` type($x) `,` type($out)
   }];
+  let hasVerifier = 1;
 }
 
 def Kernel_TileLinearOp : Kernel_TileOp<"linear", [AttrSizedOperandSegments]> {

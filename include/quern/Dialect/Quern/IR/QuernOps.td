@@ -46,23 +46,32 @@ def Quern_EmbeddingOp : Quern_InferringOp<"embedding"> {
 def Quern_LinearOp : Quern_InferringOp<"linear", [Quern_WeightedOpInterface]> {
   let summary = "y = x Wᵀ + b with a stored W";
   let description = [{
-    `activations` says how `x` enters the product: see `#quern.activation`.
+    `activations` says how `x` enters the product: see `#quern.activation`. With `static_scale`, int8 activations
+    have that scale for all tokens in place of one made from each (Reference/Activations.h), and enter
+    as `x + static_scale * static_zero`: whoever chose a zero put the difference into the bias.
 
     ```mlir
     %y = quern.linear %x, %w activations<fast>
         : tensor<?x576xf32>, tensor<1536x576xf32, #quern.q4_K>
     %z = quern.linear %x, %w bias %b activations<f32>
         : tensor<?x576xf32>, tensor<1536x576xf32, #quern.f16>, tensor<1536xf32>
+    %s = quern.linear %x, %w activations<int8> {static_scale = 3.0e-2 : f32}
+        : tensor<?x576xf32>, tensor<1536x576xf32, #quern.q4_K>
     ```
   }];
   let arguments = (ins Quern_Rows:$x, Quern_StoredMatrix:$weight,
                        Optional<Quern_StoredVector>:$bias,
-                       Quern_ActivationAttr:$activations);
+                       Quern_ActivationAttr:$activations, OptionalAttr<F32Attr>:$static_scale,
+                       DefaultValuedAttr<I32Attr, "0">:$static_zero);
   let results = (outs Quern_Rows:$result);
   let assemblyFormat = [{
     $x `,` $weight (`bias` $bias^)? `activations` `` $activations attr-dict
     `:` type($x) `,` type($weight) (`,` type($bias)^)?
   }];
+  let builders = [OpBuilder<(ins "::mlir::Value":$x, "::mlir::Value":$weight,
+                                 "::mlir::Value":$bias, "::quern::ActivationFormat":$activations), [{
+    build($_builder, $_state, x, weight, bias, activations, ::mlir::FloatAttr());
+  }]>];
   let extraClassDeclaration = [{
     ::mlir::OpOperand &getWeightOperand() { return getWeightMutable(); }
     ::mlir::OpOperand &getInputOperand() { return getXMutable(); }

@@ -13,6 +13,7 @@ def Quern_CacheElement : Quern_I32Enum<"CacheElement", "how cached keys and valu
   I32EnumAttrCase<"F32", 0, "f32">,
   I32EnumAttrCase<"F16", 1, "f16">,
   I32EnumAttrCase<"Q8_0", 2, "q8_0">,
+  I32EnumAttrCase<"Q4", 3, "q4">,
 ]>;
 
 def Quern_KvCacheType : TypeDef<Quern_Dialect, "KvCache"> {
@@ -20,8 +21,8 @@ def Quern_KvCacheType : TypeDef<Quern_Dialect, "KvCache"> {
   let summary = "the keys and values of every sequence, layer by layer";
   let description = [{
     For each sequence slot: `layers x kv_heads x context` keys and as many values, of
-    `head_dim` numbers each, stored as `f32`, `f16` or `q8_0` (int8 in groups of 32
-    with an f16 scale). How many slots there are is decided when the program starts.
+    `head_dim` numbers each, stored as `f32`, `f16`, `q8_0` (int8 in groups of 32
+    with an f16 scale) or `q4` (codes from -7 to 7, an f16 scale for each head). How many slots there are is decided when the program starts.
 
     ```mlir
     !quern.kv_cache<30x3x64xf16, context = 2048>  // 30 layers, 3 heads of 64
