@@ -3,7 +3,7 @@
 // See Passes.td.
 //
 //===----------------------------------------------------------------------===//
-#include "Scaling.h"
+#include "RoundingError.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include <cmath>
 
@@ -29,17 +29,26 @@ struct FoldScales : quern::impl::FoldScalesPassBase<FoldScales> {
         s = s > 0 ? std::clamp(std::pow(s / mean, exponent), 1 / limit, double(limit)) : 1;
       return scales;
     };
-    std::vector<std::string> names(sites.begin(), sites.end());
     ScalingCounts counts;
-    llvm::Error error = limit >= 1
-                            ? scaleChannels(getOperation(), {statistics, data, names}, rule, counts)
-                            : llvm::createStringError("limit must be 1 or more");
+    llvm::Error error = scale(rule, counts);
     scaled = counts.scaled;
     refused = counts.refused;
+    left = counts.left;
     if (error) {
       getOperation()->emitError(llvm::toString(std::move(error)));
       signalPassFailure();
     }
+  }
+
+  llvm::Error scale(ScaleRule rule, ScalingCounts &counts) {
+    if (!(limit >= 1))
+      return llvm::createStringError("limit must be 1 or more");
+    llvm::Expected<Rounding> rounding = Rounding::parse(format, activations, rows);
+    if (!rounding)
+      return rounding.takeError();
+    std::vector<std::string> names(sites.begin(), sites.end());
+    return scaleChannels(getOperation(), {statistics, data, names, always ? nullptr : &*rounding},
+                         rule, counts);
   }
 };
 } // namespace

@@ -3,7 +3,7 @@
 // Columns of the readers times s, the producer over s; in f64, rounded once.
 //
 //===----------------------------------------------------------------------===//
-#include "Scaling.h"
+#include "RoundingError.h"
 #include "llvm/Support/FileSystem.h"
 #include <cmath>
 
@@ -81,6 +81,22 @@ static Error apply(const ScaleSite &site, ArrayRef<double> scales, WeightStore &
                                     : Error::success();
 }
 
+/// What of the error must be left for scales to be worth it: the error is an estimate, and scales
+/// that hardly change it for what is known may do harm elsewhere.
+static constexpr double worthwhile = 0.9;
+
+/// Whether the site's products round clearly better with the scales.
+static Expected<bool> improves(const SiteData &at, ArrayRef<double> scales,
+                               const Rounding &rounding) {
+  Expected<RoundingError> error = RoundingError::create(at, rounding);
+  if (!error)
+    return error.takeError();
+  Expected<double> before = error->with({}), after = error->with(scales);
+  if (!before || !after)
+    return joinErrors(before.takeError(), after.takeError());
+  return *after < worthwhile * *before;
+}
+
 Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &options, ScaleRule rule,
                                     ScalingCounts &counts) {
   if (options.statistics.empty())
@@ -122,18 +138,31 @@ Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &optio
     Expected<std::vector<double>> scales = rule({site, *input, store});
     if (!scales)
       return scales.takeError();
-    if (scales->empty())
+    if (scales->empty()) {
+      ++counts.left;
       continue;
+    }
     for (double scale : *scales)
       if (!std::isfinite(scale) || scale <= 0)
         return createStringError("a scale for what enters '" +
                                  WeightOp(site.matrices[0]).getSymName() + "' is " +
                                  std::to_string(scale));
+    if (options.rounding) {
+      Expected<bool> better = improves({site, *input, store}, *scales, *options.rounding);
+      if (!better)
+        return better.takeError();
+      if (!*better) {
+        ++counts.left;
+        continue;
+      }
+    }
     if (Error e = apply(site, *scales, store))
       return e;
     ++counts.scaled;
   }
-  leaveCounts(module, {{"scaled", int64_t(counts.scaled)}, {"refused", int64_t(counts.refused)}});
+  leaveCounts(module, {{"scaled", int64_t(counts.scaled)},
+                       {"left", int64_t(counts.left)},
+                       {"refused", int64_t(counts.refused)}});
   if (!known && !analysis.sites.empty())
     return createStringError("the statistics are of another model: they know none of its tensors");
   return Error::success();

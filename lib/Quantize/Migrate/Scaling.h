@@ -22,12 +22,15 @@ struct SiteData {
 /// Gives a positive scale for each of site.scales; empty to leave the site as it is.
 using ScaleRule = llvm::function_ref<llvm::Expected<std::vector<double>>(const SiteData &)>;
 
+struct Rounding;
 struct ScalingOptions {
   llvm::StringRef statistics, data;
   llvm::ArrayRef<std::string> only; ///< norm, gate, attention; empty: all
+  /// If given, sites whose products would round worse with the rule's scales are left.
+  const Rounding *rounding = nullptr;
 };
 struct ScalingCounts {
-  uint64_t scaled = 0, refused = 0;
+  uint64_t scaled = 0, refused = 0, left = 0;
 };
 
 /// Reads the statistics, asks the rule at every legal site and rewrites the weights; remarks at the

@@ -3,7 +3,7 @@
 // See Passes.td.
 //
 //===----------------------------------------------------------------------===//
-#include "Scaling.h"
+#include "RoundingError.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include <cmath>
 
@@ -50,17 +50,26 @@ struct SmoothActivations : quern::impl::SmoothActivationsPassBase<SmoothActivati
         s /= mean;
       return scales;
     };
-    std::vector<std::string> names(sites.begin(), sites.end());
     ScalingCounts counts;
-    llvm::Error error = strength >= 0 && strength <= 1
-                            ? scaleChannels(getOperation(), {statistics, data, names}, rule, counts)
-                            : llvm::createStringError("strength must lie in [0, 1]");
+    llvm::Error error = scale(rule, counts);
     scaled = counts.scaled;
     refused = counts.refused;
+    left = counts.left;
     if (error) {
       getOperation()->emitError(llvm::toString(std::move(error)));
       signalPassFailure();
     }
+  }
+
+  llvm::Error scale(ScaleRule rule, ScalingCounts &counts) {
+    if (!(strength >= 0 && strength <= 1))
+      return llvm::createStringError("strength must lie in [0, 1]");
+    llvm::Expected<Rounding> rounding = Rounding::parse(format, activations, rows);
+    if (!rounding)
+      return rounding.takeError();
+    std::vector<std::string> names(sites.begin(), sites.end());
+    return scaleChannels(getOperation(), {statistics, data, names, always ? nullptr : &*rounding},
+                         rule, counts);
   }
 };
 } // namespace

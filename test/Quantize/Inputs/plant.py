@@ -5,7 +5,7 @@ usage: plant.py MODEL OUT (channels | token | rotated | control)
 channels: a few channels of whatever enters a product are x30 to x300, and the columns that read
           them divided by as much. The model computes what it did.
 token:    the embedding of BOS is huge in a few channels, as the first token's is in large models.
-          The result is a model of its own.
+          The head is untied, so that nothing else reads them. The result is a model of its own.
 rotated:  the residual stream in the basis of its weights' principal directions, where few
           channels hold most of the energy; norm gains folded, head untied. It computes what it did.
 control:  as it is.
@@ -69,6 +69,8 @@ class Model:
 
     def token(self):
         table = self.w["model.embed_tokens.weight"]
+        self.w["lm_head.weight"] = table.copy()
+        self.config["tie_word_embeddings"] = False
         which = self.rng.choice(table.shape[1], 3, replace=False)
         table[self.config["bos_token_id"], which] += 300 * np.abs(table).max()
 

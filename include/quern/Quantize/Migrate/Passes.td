@@ -18,14 +18,20 @@ class MigrationPass<string name, list<Option> more> : Pass<name, "::mlir::Module
   let dependentDialects = ["::quern::QuernDialect"];
 }
 
-class ScalingPass<string name, list<Option> more>
+class ScalingPass<string name, string format, string activations, list<Option> more>
     : MigrationPass<name, !listconcat(more, [
+    Option<"format", "format", "std::string", "\"" # format # "\"",
+           "The format of the weights whose rounding error is to fall, as quern.format spells it">,
+    Option<"activations", "activations", "std::string", "\"" # activations # "\"",
+           "int8: with one scale a token, their rounding counts, too; f32: not">,
+    Option<"rows", "rows", "unsigned", "256", "Rows of a matrix that are rounded to try scales">,
     Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
     ListOption<"sites", "sites", "std::string",
                "Only where this takes the inverse scales: norm, gate, attention (all)">,
   ])> {
   let statistics = [
     Statistic<"scaled", "scaled", "Inputs of products whose channels were scaled">,
+    Statistic<"left", "left", "Inputs that would round worse">,
     Statistic<"refused", "refused", "Inputs of products where that is not legal">,
   ];
 }
@@ -45,7 +51,8 @@ def AnalyzeScalesPass : Pass<"quern-analyze-scales", "::mlir::ModuleOp"> {
   }];
 }
 
-def FoldScalesPass : ScalingPass<"quern-fold-scales", [
+def FoldScalesPass : ScalingPass<"quern-fold-scales", "q4_0", "f32", [
+    Option<"always", "always", "bool", "false", "Scale even where products round no better">,
     Option<"exponent", "exponent", "double", "0.5", "a of s = (absmax / mean absmax)^a">,
     Option<"limit", "limit", "double", "64", "Scales stay within [1/limit, limit]">]> {
   let summary = "Move the magnitude of activation channels into weights (Scale Folding)";
@@ -53,7 +60,8 @@ def FoldScalesPass : ScalingPass<"quern-fold-scales", [
     Divides channel j of an input of products by s_j = (a_j / mean a)^exponent, a being the
     largest magnitude seen, and multiplies column j of every matrix that reads it by s_j. The
     division costs nothing: the norm's gain, or the rows of the product that makes the
-    channels, take it. Results are the same up to rounding in f32.
+    channels, take it. Results are the same up to rounding in f32. An input whose rounding
+    error, that of `quern-search-scales`, does not fall by a tenth is left.
 
     ```mlir
     // Before
@@ -64,28 +72,28 @@ def FoldScalesPass : ScalingPass<"quern-fold-scales", [
   }];
 }
 
-def SmoothActivationsPass : ScalingPass<"quern-smooth-activations", [
+def SmoothActivationsPass : ScalingPass<"quern-smooth-activations", "int8_channel", "int8", [
+    Option<"always", "always", "bool", "false", "Scale even where products round no better">,
     Option<"strength", "strength", "double", "0.5",
            "a of s = max|X|^a / max|W|^(1 - a): 0 leaves outliers with activations, 1 with weights">]> {
   let summary = "Share outliers between activations and weights (SmoothQuant)";
   let description = [{
     As `quern-fold-scales`, with s_j = max|X_j|^a / max|W_j|^(1 - a), W over all matrices
     that read the input, normalised to a geometric mean of 1. Meant for activations in int8 with
-    one scale a token, whose step its largest channel decides.
+    one scale a token, whose step its largest channel decides: the error of that rounding counts.
   }];
 }
 
-def SearchScalesPass : ScalingPass<"quern-search-scales", [
-    Option<"format", "format", "std::string", [{"q4_0"}],
-           "The format whose rounding error is to fall, as quern.format spells it">,
-    Option<"steps", "steps", "unsigned", "20", "Exponents tried in [0, 1)">,
-    Option<"rows", "rows", "unsigned", "256", "Rows of a matrix that are rounded to try one">]> {
+def SearchScalesPass : ScalingPass<"quern-search-scales", "q4_0", "f32", [
+    Option<"steps", "steps", "unsigned", "20", "Exponents tried in [0, 1)">]> {
   let summary = "Search activation-aware scales that weights round best with (AWQ)";
   let description = [{
     As `quern-fold-scales`, with s_j = (mean |X_j|)^p over the root of the largest times the smallest:
     of `steps` exponents p from 0 (which changes nothing) the one that makes the error of the
     products' results least, tr(D H Dᵀ) with D = Q(W diag(s)) diag(s)^-1 - W, H = XᵀX, and Q
-    rounding to nearest in `format`. Never worse than no scaling on the rows looked at.
+    rounding to nearest in `format`. With `activations=int8` that of rounding x / s is added: a twelfth of the
+    step squared at every weight, the step coming from the statistics (fourth moments, largest values).
+    Never worse than no scaling on the rows looked at.
   }];
 }
 
@@ -105,6 +113,35 @@ def ClipWeightsPass : MigrationPass<"quern-clip-weights", [
   }];
   let statistics = [Statistic<"clipped", "clipped", "Matrices that were clipped">,
                     Statistic<"refused", "refused", "Matrices of products that were not">];
+}
+
+def FoldCalibrationPass : Pass<"quern-fold-calibration", "::mlir::ModuleOp"> {
+  let summary = "Turn statistics of activations into constants of the products";
+  let description = [{
+    Products get int8 activations of one scale for all tokens, the largest magnitude seen times `clip`
+    over 127, so that none is computed while the program runs. Those that share an input share its
+    scale. Products that `dynamic` names (patterns of weights), those without statistics (a remark says so) and
+    those of experts stay as they are: int8 with a scale for each token, say. No
+    `quern.observe` remains.
+
+    ```mlir
+    // Before
+    quern.observe %x as 0 for ["blk.0.ffn_down.weight"] : tensor<?x1536xf32>
+    %y = quern.linear %x, %w activations<int8> : tensor<?x1536xf32>, tensor<576x1536xf32>
+    // After, where the largest |x| was 12.7
+    %y = quern.linear %x, %w activations<int8> {static_scale = 1.0e-1 : f32}
+        : tensor<?x1536xf32>, tensor<576x1536xf32>
+    ```
+  }];
+  let options = [
+    Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
+    Option<"clip", "clip", "double", "1", "What of the largest magnitude is kept, in (0, 1]">,
+    ListOption<"dynamic", "dynamic", "std::string",
+               "Weights whose products keep the activations they have, as patterns: *.ffn_down.*">,
+  ];
+  let statistics = [Statistic<"folded", "folded", "Products with a static scale">,
+                    Statistic<"left", "left", "Products that keep what they have">];
+  let dependentDialects = ["::quern::QuernDialect"];
 }
 
 def RotateInputsPass : MigrationPass<"quern-rotate-inputs", [

@@ -1,0 +1,108 @@
+//===- FoldCalibration.cpp - Static activation scales ---------------------===//
+//
+// See Passes.td.
+//
+//===----------------------------------------------------------------------===//
+#include "mlir/IR/Builders.h"
+#include "quern/Quantize/Migrate/Passes.h"
+#include "quern/Quantize/Statistics.h"
+#include "llvm/Support/GlobPattern.h"
+#include <cmath>
+
+namespace quern {
+#define GEN_PASS_DEF_FOLDCALIBRATIONPASS
+#include "quern/Quantize/Migrate/Passes.h.inc"
+} // namespace quern
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::migrate;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+
+namespace {
+struct FoldCalibration : quern::impl::FoldCalibrationPassBase<FoldCalibration> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    if (Error error = fold()) {
+      getOperation()->emitError(llvm::toString(std::move(error)));
+      signalPassFailure();
+    }
+  }
+  Error fold();
+};
+} // namespace
+
+/// The scale that makes `largest` the code 127; null where there is none.
+static FloatAttr scaleFor(MLIRContext *context, const quantize::InputStatistics &input,
+                          double clip) {
+  float largest = 0;
+  for (float value : input.absMax)
+    largest = std::max(largest, value);
+  float scale = float(double(largest) * clip / 127);
+  return std::isnormal(scale) ? FloatAttr::get(Float32Type::get(context), scale) : FloatAttr();
+}
+
+Error FoldCalibration::fold() {
+  ModuleOp module = getOperation();
+  if (statistics.empty())
+    return createStringError("no statistics given (statistics=FILE, of `quern calibrate`)");
+  if (!(clip > 0 && clip <= 1))
+    return createStringError("clip must lie in (0, 1]");
+  SmallVector<llvm::GlobPattern> patterns;
+  for (const std::string &text : dynamic) {
+    Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(text);
+    if (!pattern)
+      return pattern.takeError();
+    patterns.push_back(std::move(*pattern));
+  }
+  Expected<quantize::Statistics> known = quantize::Statistics::read(statistics);
+  if (!known)
+    return known.takeError();
+  SymbolTable symbols(module);
+  int64_t done = 0, kept = 0;
+  Error problem = Error::success();
+  module.walk([&](LinearOp op) {
+    WeightOp weight = weightOf(op.getWeight(), symbols);
+    StringRef name = weight ? weight.getSymName() : "";
+    if (llvm::any_of(patterns, [&](const llvm::GlobPattern &p) { return p.match(name); })) {
+      ++kept;
+      return WalkResult::advance();
+    }
+    const quantize::InputStatistics *input = known->find(name);
+    if (!input && weight) // parts of a fused matrix read what the whole does
+      input = known->find(baseOf(weight, symbols).getSymName());
+    FloatAttr scale = input ? scaleFor(&getContext(), *input, clip) : FloatAttr();
+    if (!scale) {
+      op.emitRemark() << "no statistics for what enters @" << name << ": no static scale";
+      ++kept;
+      return WalkResult::advance();
+    }
+    int64_t width = op.getX().getType().getDimSize(1);
+    if (input->columns != width) {
+      problem = joinErrors(std::move(problem),
+                           createStringError("the statistics have " + Twine(input->columns) +
+                                             " channels for what enters '" + name +
+                                             "', which has " + Twine(width)));
+      return WalkResult::interrupt();
+    }
+    op.setActivations(ActivationFormat::Int8);
+    op.setStaticScaleAttr(scale);
+    ++done;
+    return WalkResult::advance();
+  });
+  if (problem)
+    return problem;
+  if (!done && kept && patterns.empty())
+    return createStringError("the statistics are of another model: they know none of its tensors");
+  module.walk([](Operation *op) {
+    if (isa<ObserveOp>(op))
+      op->erase();
+  });
+  folded = done;
+  left = kept;
+  leaveCounts(module, {{"folded", done}, {"left", kept}});
+  return Error::success();
+}
