@@ -1,6 +1,8 @@
 """Plants outliers into a Hugging Face llama model.
 
-usage: plant.py MODEL OUT (channels | token | rotated | control)
+usage: plant.py MODEL OUT (channels | token | rotated | control) [LAYERS]
+
+LAYERS: only the first so many are kept, for tests of weights rather than of results.
 
 channels: a few channels of whatever enters a product are x30 to x300, and the columns that read
           them divided by as much. The model computes what it did.
@@ -34,9 +36,12 @@ def load(folder):
 
 
 class Model:
-    def __init__(self, folder):
+    def __init__(self, folder, layers=None):
         self.config = json.load(open(os.path.join(folder, "config.json")))
         self.w = load(folder)
+        if layers:
+            self.config["num_hidden_layers"] = int(layers)
+            self.w = {n: w for n, w in self.w.items() if not n.startswith("model.layers.") or int(n.split(".")[2]) < int(layers)}
         self.rng = np.random.default_rng(1)
 
     def layers(self):
@@ -98,8 +103,8 @@ class Model:
         pass
 
 
-def main(source, out, what):
-    model = Model(source)
+def main(source, out, what, layers=None):
+    model = Model(source, layers)
     getattr(model, what)()
     os.makedirs(out, exist_ok=True)
     for name in os.listdir(source):
@@ -112,4 +117,4 @@ def main(source, out, what):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:])
