@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "TileLowering.h"
+#include "quern/Reference/Hadamard.h"
 #include <cmath>
 
 using namespace mlir;
@@ -24,12 +25,37 @@ static Value stageInVector(TileEmitter &e, Value v, int64_t lanes, int64_t dista
   return e.add(other, e.mul(v, sign)); // times 1 or -1 is exact
 }
 
+/// Vectors `stride` apart, `outer` of them from `first` on, by the matrix of that size: with s = a
+/// + b and d = a - b of the halves a and b, these become C s + d and C d - s.
+static void rotateRuns(TileEmitter &e, Value out, Value first, int64_t outer, int64_t stride,
+                       int64_t lanes, Value factor) {
+  int64_t half = outer / 2;
+  SmallVector<Value> sums, differences;
+  auto at = [&](int64_t i) { return e.add(first, e.index(i * stride)); };
+  for (int64_t i = 0; i < half; ++i) {
+    Value a = e.load(out, at(i), lanes), b = e.load(out, at(half + i), lanes);
+    sums.push_back(e.add(a, b));
+    differences.push_back(e.sub(a, b));
+  }
+  for (int64_t i = 0; i < half; ++i) {
+    Value low = differences[i], high = e.sub(e.splat(-0.0f, lanes), sums[i]);
+    for (int64_t j = 0; j < half; ++j)
+      if (int sign = reference::conference(outer, i, j)) {
+        low = sign > 0 ? e.add(low, sums[j]) : e.sub(low, sums[j]);
+        high = sign > 0 ? e.add(high, differences[j]) : e.sub(high, differences[j]);
+      }
+    e.store(e.mul(low, factor), out, at(i));
+    e.store(e.mul(high, factor), out, at(half + i));
+  }
+}
+
 void quern::lowerTile(TileEmitter &e, kernel::TileHadamardOp op) {
   Value x = e.flat(op.getX()), out = e.flat(op.getOut());
-  int64_t length = rowLength(op.getX()), block = op.getBlock();
+  int64_t length = rowLength(op.getX()), size = op.getBlock();
+  int64_t outer = reference::hadamardFactor(size), block = size / outer;
   int64_t lanes = std::min<int64_t>(e.lanes(), block);
   int64_t chunk = std::min<int64_t>(block, 16 * lanes);
-  Value factor = e.splat(float(1.0 / std::sqrt(double(block))), lanes);
+  Value factor = e.splat(float(1.0 / std::sqrt(double(size))), lanes);
   e.loop(op.getBegin(), op.getEnd(), 1, [&](Value row) {
     Value base = e.mul(row, e.index(length));
     e.loop(base, e.add(base, e.index(length)), chunk, [&](Value at) {
@@ -47,11 +73,11 @@ void quern::lowerTile(TileEmitter &e, kernel::TileHadamardOp op) {
             v[i + distance] = e.sub(a, b);
           }
       for (auto [i, one] : llvm::enumerate(v))
-        e.store(chunk == block ? e.mul(one, factor) : one, out,
+        e.store(chunk == size ? e.mul(one, factor) : one, out,
                 e.add(at, e.index(int64_t(i) * lanes)));
     });
     for (int64_t distance = chunk; distance < block; distance *= 2) {
-      bool last = distance * 2 == block;
+      bool last = distance * 2 == size;
       e.loop(base, e.add(base, e.index(length)), 2 * distance, [&](Value at) {
         e.loop(at, e.add(at, e.index(distance)), lanes, [&](Value low) {
           Value high = e.add(low, e.index(distance));
@@ -62,5 +88,10 @@ void quern::lowerTile(TileEmitter &e, kernel::TileHadamardOp op) {
         });
       });
     }
+    if (outer > 1)
+      e.loop(base, e.add(base, e.index(length)), size, [&](Value at) {
+        e.loop(at, e.add(at, e.index(block)), lanes,
+               [&](Value first) { rotateRuns(e, out, first, outer, block, lanes, factor); });
+      });
   });
 }

@@ -3,10 +3,12 @@
 // Gated activations, sums, scaling and soft caps.
 //
 //===----------------------------------------------------------------------===//
+#include "quern/Reference/Hadamard.h"
 #include "quern/Reference/Ops.h"
 #include <cassert>
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 using namespace quern::reference;
 
@@ -52,15 +54,36 @@ void quern::reference::softcap(std::span<const float> x, double cap, std::span<f
 
 void quern::reference::hadamard(std::span<const float> x, int64_t block, std::span<float> out) {
   std::copy(x.begin(), x.end(), out.begin());
-  size_t n = size_t(block);
+  const int64_t factor = hadamardFactor(block);
+  const size_t n = size_t(block / factor), half = size_t(factor / 2);
   for (size_t distance = 1; distance < n; distance *= 2)
-    for (size_t i = 0; i < out.size(); ++i)
-      if (!(i & distance)) { // block and distance are powers of two
+    for (size_t run = 0; run < out.size(); run += 2 * distance)
+      for (size_t i = run; i < run + distance; ++i) {
         float a = out[i], b = out[i + distance];
         out[i] = a + b;
         out[i + distance] = a - b;
       }
-  float factor = float(1.0 / std::sqrt(double(block)));
+  std::vector<float> sums(half), differences(half);
+  const size_t columns = half ? out.size() / size_t(factor) : 0; // strided ones, n to a block
+  for (size_t column = 0; column < columns; ++column) {
+    size_t first = column / n * size_t(block) + column % n;
+    for (size_t i = 0; i < half; ++i) {
+      float a = out[first + i * n], b = out[first + (half + i) * n];
+      sums[i] = a + b;
+      differences[i] = a - b;
+    }
+    for (size_t i = 0; i < half; ++i) {
+      float low = differences[i], high = -sums[i];
+      for (size_t j = 0; j < half; ++j)
+        if (int sign = conference(factor, int64_t(i), int64_t(j))) {
+          low = sign > 0 ? low + sums[j] : low - sums[j];
+          high = sign > 0 ? high + differences[j] : high - differences[j];
+        }
+      out[first + i * n] = low;
+      out[first + (half + i) * n] = high;
+    }
+  }
+  float scale = float(1.0 / std::sqrt(double(block)));
   for (float &v : out)
-    v *= factor;
+    v *= scale;
 }

@@ -57,8 +57,8 @@ Error RotateInputs::rotate() {
   if (!opsOnly && !llvm::sys::fs::is_directory(data))
     return llvm::createStringError(
         "the folder for changed weights (data=FOLDER) does not exist: '" + data + "'");
-  if (block < 2 || block > 4096 || !llvm::isPowerOf2_64(block))
-    return llvm::createStringError("block must be a power of two in [2, 4096]");
+  if (block < 2 || block > 4096)
+    return llvm::createStringError("block must lie in [2, 4096]");
   WeightStore store(module, data);
   WeightReaders readers(module);
   llvm::MapVector<Value, SmallVector<WeightedOpInterface>> inputs;
@@ -80,7 +80,7 @@ Error RotateInputs::rotate() {
     if (rotation.block < 2) {
       products.front()->emitRemark()
           << "what enters " << describe(products.front())
-          << " is not rotated: no power of two divides its " << width << " channels";
+          << " is not rotated: no known Hadamard matrix fits its " << width << " channels";
       ++obstacles;
       continue;
     }

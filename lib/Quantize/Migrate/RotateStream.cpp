@@ -220,8 +220,8 @@ Error RotateStream::rotate() {
   if (!opsOnly && !llvm::sys::fs::is_directory(data))
     return llvm::createStringError(
         "the folder for changed weights (data=FOLDER) does not exist: '" + data + "'");
-  if (block < 2 || block > 4096 || !llvm::isPowerOf2_64(block))
-    return llvm::createStringError("block must be a power of two in [2, 4096]");
+  if (block < 2 || block > 4096)
+    return llvm::createStringError("block must lie in [2, 4096]");
   Stream stream = Finder(module).find();
   if (stream.obstacle) {
     stream.obstacle->emitRemark() << "the residual stream is not rotated: " << stream.reason;

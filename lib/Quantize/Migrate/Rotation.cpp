@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Rotation.h"
+#include "quern/Reference/Hadamard.h"
 #include <cmath>
 #include <random>
 
@@ -14,15 +15,18 @@ using llvm::Error;
 using llvm::Expected;
 
 int64_t quern::migrate::blockFor(int64_t width, int64_t most) {
-  int64_t block = 1;
-  while (block * 2 <= most && width % (block * 2) == 0)
-    block *= 2;
-  return block;
+  for (int64_t block = most; block > 1; --block)
+    if (width % block == 0 && reference::hadamardFactor(block))
+      return block;
+  return 1;
 }
 
 Rotation Rotation::get(int64_t width, int64_t block, uint64_t seed) {
   Rotation out;
   out.block = block;
+  const int64_t factor = reference::hadamardFactor(block), half = factor / 2;
+  for (int64_t i = 0; i < half * half; ++i)
+    out.conference.push_back(reference::conference(factor, i / half, i % half));
   out.signs.assign(size_t(width), 1.0);
   std::mt19937_64 random(seed);
   if (seed)
@@ -34,14 +38,34 @@ Rotation Rotation::get(int64_t width, int64_t block, uint64_t seed) {
 void Rotation::apply(llvm::MutableArrayRef<double> x) const {
   for (auto [v, sign] : llvm::zip(x, signs))
     v *= sign;
-  size_t n = size_t(block);
+  const int64_t factor = reference::hadamardFactor(block);
+  const size_t n = size_t(block / factor), half = size_t(factor / 2);
   for (size_t distance = 1; distance < n; distance *= 2)
-    for (size_t i = 0; i < x.size(); ++i)
-      if (!(i & distance)) {
+    for (size_t run = 0; run < x.size(); run += 2 * distance)
+      for (size_t i = run; i < run + distance; ++i) {
         double a = x[i], b = x[i + distance];
         x[i] = a + b;
         x[i + distance] = a - b;
       }
+  std::vector<double> sums(half), differences(half);
+  for (size_t begin = 0; half && begin < x.size(); begin += size_t(block))
+    for (size_t first = begin; first < begin + n; ++first) {
+      for (size_t i = 0; i < half; ++i) {
+        double a = x[first + i * n], b = x[first + (half + i) * n];
+        sums[i] = a + b;
+        differences[i] = a - b;
+      }
+      for (size_t i = 0; i < half; ++i) {
+        double low = differences[i], high = -sums[i];
+        for (size_t j = 0; j < half; ++j) {
+          double sign = conference[i * half + j];
+          low += sign * sums[j];
+          high += sign * differences[j];
+        }
+        x[first + i * n] = low;
+        x[first + (half + i) * n] = high;
+      }
+    }
   for (double &v : x)
     v /= std::sqrt(double(block));
 }

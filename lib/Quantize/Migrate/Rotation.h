@@ -11,13 +11,14 @@
 
 namespace quern::migrate {
 
-/// The largest power of two, at most `most`, that divides `width`.
+/// The largest block, at most `most`, that divides `width` and of which a Hadamard matrix is known.
 int64_t blockFor(int64_t width, int64_t most);
 
 /// An orthogonal matrix over `width` channels.
 struct Rotation {
   int64_t block = 1;
-  std::vector<double> signs; ///< of the channels before H
+  std::vector<double> signs;      ///< of the channels before H
+  std::vector<double> conference; ///< of H's factor (Reference/Hadamard.h), if it has one
 
   static Rotation get(int64_t width, int64_t block, uint64_t seed);
   int64_t width() const { return int64_t(signs.size()); }

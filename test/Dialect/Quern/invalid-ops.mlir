@@ -359,7 +359,7 @@ func.func @dequantize(%x: tensor<4x32xf32>) {
 // -----
 
 func.func @hadamard_block(%x: tensor<?x576xf32>) {
-  // expected-error @below {{block must be a power of two, found 9}}
+  // expected-error @below {{block must be a power of two, or one times 12, 28, 36 or 60, found 9}}
   %0 = quern.hadamard %x block = 9 : tensor<?x576xf32>
   return
 }

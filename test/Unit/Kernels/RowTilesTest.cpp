@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "KernelJit.h"
+#include "quern/Reference/Hadamard.h"
 #include "quern/Reference/Ops.h"
 #include <bit>
 #include <cmath>
@@ -43,7 +44,8 @@ TEST_P(RowTiles, RmsNorm) {
     ASSERT_TRUE(jit.ok());
     Random random(1);
     std::vector<float> in = random.vector(5 * length, -3, 3), gain = random.vector(length);
-    std::fill(in.begin() + length, in.begin() + 2 * length, 7e17f); // their squares sum to nearly the largest float
+    std::fill(in.begin() + length, in.begin() + 2 * length,
+              7e17f); // their squares sum to nearly the largest float
     std::fill(in.begin() + 2 * length, in.begin() + 3 * length, 1e-30f);
     std::vector<float> out(5 * length, 7), expected(5 * length, 7);
     reference::rmsNorm(std::span(in).first(4 * length), gain, 1e-5f, true,
@@ -55,8 +57,16 @@ TEST_P(RowTiles, RmsNorm) {
 
 // The sums are those of the reference in the same order: the same bits.
 TEST_P(RowTiles, Hadamard) {
-  for (auto [length, block] :
-       {std::pair<int64_t, int64_t>{12, 4}, {24, 8}, {576, 64}, {1536, 512}, {2048, 2048}}) {
+  for (auto [length, block] : {std::pair<int64_t, int64_t>{12, 4},
+                               {24, 8},
+                               {576, 64},
+                               {1536, 512},
+                               {2048, 2048},
+                               {24, 12},
+                               {56, 56},
+                               {576, 576},
+                               {120, 60},
+                               {1536, 1536}}) {
     std::string x = mem({3, length});
     KernelJit jit =
         compile("%x: " + x + ", %o: " + x,
@@ -77,8 +87,18 @@ TEST_P(RowTiles, Hadamard) {
     for (size_t k = 0; k < size_t(2 * length); ++k)
       ASSERT_NEAR(back[k], in[k], 1e-3) << block;
     double sum = 0;
-    for (int64_t j = 0; j < block; ++j)
-      sum += double(in[size_t(j)]) * (std::popcount(uint64_t(j & 3)) % 2 ? -1 : 1);
+    int64_t factor = reference::hadamardFactor(block), run = block / factor;
+    for (int64_t j = 0; j < block; ++j) {
+      // Feature 3: of run 3 / run, of it 3 % run. Run 0 adds all but itself, of the second half its
+      // own negative.
+      int64_t to = 3 / run, from = j / run, half = factor / 2;
+      int sign = std::popcount(uint64_t(j & (3 % run))) % 2 ? -1 : 1;
+      if (factor > 1 && from % half == to)
+        sign = from < half ? sign : -sign;
+      else if (factor > 1)
+        sign *= reference::conference(factor, to, from % half);
+      sum += double(in[size_t(j)]) * sign;
+    }
     EXPECT_NEAR(out[3], sum / std::sqrt(double(block)), 1e-3);
   }
 }
@@ -114,14 +134,14 @@ TEST_P(RowTiles, RopeAtFarPositions) {
       }
       std::string x = mem({tokens, heads * headDim}), t = mem({tokens, dims});
       std::string p = mem({tokens}, "i32");
-      KernelJit jit = compile(
-          "%p: " + p + ", %table: " + t + ", %x: " + x,
-          "quern_kernel.tile_rope_table %p to %table rows %b, %e {factor = 1.25 : f32, "
-          "frequencies = array<f32: " +
-              list + ">} : " + p + ", " + t +
-              "\n%two = arith.constant 2 : index\n%last = arith.muli %e, %two : index\n"
-              "quern_kernel.tile_rope %x by %table rows %b, %last {heads = 2" +
-              (interleaved ? ", interleaved" : "") + "} : " + x + ", " + t);
+      KernelJit jit =
+          compile("%p: " + p + ", %table: " + t + ", %x: " + x,
+                  "quern_kernel.tile_rope_table %p to %table rows %b, %e {factor = 1.25 : f32, "
+                  "frequencies = array<f32: " +
+                      list + ">} : " + p + ", " + t +
+                      "\n%two = arith.constant 2 : index\n%last = arith.muli %e, %two : index\n"
+                      "quern_kernel.tile_rope %x by %table rows %b, %last {heads = 2" +
+                      (interleaved ? ", interleaved" : "") + "} : " + x + ", " + t);
       ASSERT_TRUE(jit.ok());
       std::vector<int32_t> positions = {0, 1, 8191, 1000003};
       Random random(3);
@@ -130,8 +150,8 @@ TEST_P(RowTiles, RopeAtFarPositions) {
       reference::RopeShape shape;
       shape.heads = heads;
       shape.headDim = headDim;
-      shape.pairing = interleaved ? reference::RopePairing::Interleaved
-                                  : reference::RopePairing::Neox;
+      shape.pairing =
+          interleaved ? reference::RopePairing::Interleaved : reference::RopePairing::Neox;
       shape.frequencies = frequencies;
       shape.attentionFactor = 1.25;
       reference::rope(in, positions, shape, expected);
@@ -148,10 +168,10 @@ TEST_P(RowTiles, GatedActivations) {
   for (auto [name, function] : functions) {
     constexpr int64_t length = 45, rows = 2;
     std::string x = mem({rows, length});
-    KernelJit jit = compile("%g: " + x + ", %u: " + x + ", %o: " + x,
-                            "quern_kernel.tile_gated_activation " + std::string(name) +
-                                " %g, %u to %o columns %b, %e rows %t : " + x + ", " + x + ", " +
-                                x);
+    KernelJit jit =
+        compile("%g: " + x + ", %u: " + x + ", %o: " + x,
+                "quern_kernel.tile_gated_activation " + std::string(name) +
+                    " %g, %u to %o columns %b, %e rows %t : " + x + ", " + x + ", " + x);
     ASSERT_TRUE(jit.ok());
     Random random(4);
     std::vector<float> gate = random.vector(rows * length, -10, 10);
@@ -172,14 +192,14 @@ TEST_P(RowTiles, GatedActivations) {
 TEST_P(RowTiles, SoftcapAddScaleTakeRows) {
   constexpr int64_t length = 21, rows = 3;
   std::string x = mem({rows, length}), index = mem({rows}, "i32");
-  KernelJit jit = compile(
-      "%x: " + x + ", %y: " + x + ", %i: " + index + ", %o: " + x,
-      "%zero = arith.constant 0 : index\n%cols = arith.constant 21 : index\n"
-      "quern_kernel.tile_softcap %x columns %zero, %cols rows %t {cap = 5.0 : f32} : " + x +
-          "\nquern_kernel.tile_add %x, %y to %y rows %b, %e : " + x + ", " + x + ", " + x +
-          "\nquern_kernel.tile_scale %y to %y rows %b, %e {factor = 3.0 : f32} : " + x + ", " + x +
-          "\nquern_kernel.tile_take_rows %y[%i] to %o rows %b, %e : " + x + ", " + index + ", " +
-          x);
+  KernelJit jit =
+      compile("%x: " + x + ", %y: " + x + ", %i: " + index + ", %o: " + x,
+              "%zero = arith.constant 0 : index\n%cols = arith.constant 21 : index\n"
+              "quern_kernel.tile_softcap %x columns %zero, %cols rows %t {cap = 5.0 : f32} : " +
+                  x + "\nquern_kernel.tile_add %x, %y to %y rows %b, %e : " + x + ", " + x + ", " +
+                  x + "\nquern_kernel.tile_scale %y to %y rows %b, %e {factor = 3.0 : f32} : " + x +
+                  ", " + x + "\nquern_kernel.tile_take_rows %y[%i] to %o rows %b, %e : " + x +
+                  ", " + index + ", " + x);
   ASSERT_TRUE(jit.ok());
   Random random(5);
   std::vector<float> a = random.vector(rows * length, -30, 30), c = random.vector(rows * length);

@@ -145,15 +145,15 @@ def FoldCalibrationPass : Pass<"quern-fold-calibration", "::mlir::ModuleOp"> {
 }
 
 def RotateInputsPass : MigrationPass<"quern-rotate-inputs", [
-    Option<"block", "block", "int64_t", "512", "Largest block; a power of two">,
+    Option<"block", "block", "int64_t", "4096", "Largest block">,
     Option<"opsOnly", "ops-only", "bool", "false",
            "The weights are rotated already: insert the ops alone">]> {
   let summary = "Rotate what gated activations give, while the program runs";
   let description = [{
     Puts a `quern.hadamard` between a gated activation and the products that read it, and multiplies
     their matrices by the same blocks: `(x H)(W H)ᵀ = x Wᵀ`. Outliers of a token are spread over a block, where
-    activations in int8 keep them. The block is the largest power of two that divides the
-    channels: 512 for 1536. Costs log2(block) additions a channel.
+    activations in int8 keep them. The block is the largest that divides the channels and
+    of which a Hadamard matrix is known: all 1536. Costs log2 additions a channel, and f - 1 more for a factor f.
 
     ```mlir
     // Before
@@ -161,7 +161,7 @@ def RotateInputsPass : MigrationPass<"quern-rotate-inputs", [
     %y = quern.linear %h, %down activations<int8> : tensor<?x1536xf32>, tensor<576x1536xf32>
     // After; @down holds W H
     %h = quern.gated_activation<silu> %g, %u : tensor<?x1536xf32>
-    %r = quern.hadamard %h block = 512 : tensor<?x1536xf32>
+    %r = quern.hadamard %h block = 1536 : tensor<?x1536xf32>
     %y = quern.linear %r, %down activations<int8> : tensor<?x1536xf32>, tensor<576x1536xf32>
     ```
   }];
@@ -169,8 +169,34 @@ def RotateInputsPass : MigrationPass<"quern-rotate-inputs", [
                     Statistic<"refused", "refused", "Inputs that cannot be">];
 }
 
+def RotateCachePass : Pass<"quern-rotate-cache", "::mlir::ModuleOp"> {
+  let summary = "Rotate queries, keys and values of every head, while the program runs";
+  let description = [{
+    Puts a `quern.hadamard` after the rotary embedding of queries and keys and in front of the values that
+    attention stores, and another behind attention that undoes that of the values: scores
+    are what they were. Outliers of a head are spread over its dimensions, where a cache of
+    few bits keeps them. No weight changes.
+
+    ```mlir
+    // Before
+    %o, %c = quern.attention %q, %k, %v, %cache, %positions, %sequences layer = 0 scale = 0.125
+        : tensor<?x576xf32>, tensor<?x192xf32>, !quern.kv_cache<30x3x64xq4, context = 2048>, tensor<?xi32>
+    // After
+    %qh = quern.hadamard %q block = 64 : tensor<?x576xf32>
+    %kh = quern.hadamard %k block = 64 : tensor<?x192xf32>
+    %vh = quern.hadamard %v block = 64 : tensor<?x192xf32>
+    %oh, %c = quern.attention %qh, %kh, %vh, %cache, %positions, %sequences layer = 0 scale = 0.125
+        : tensor<?x576xf32>, tensor<?x192xf32>, !quern.kv_cache<30x3x64xq4, context = 2048>, tensor<?xi32>
+    %o = quern.hadamard %oh block = 64 : tensor<?x576xf32>
+    ```
+  }];
+  let statistics = [Statistic<"rotated", "rotated", "Attentions whose cache is now rotated">,
+                    Statistic<"refused", "refused", "Attentions whose heads fit no block">];
+  let dependentDialects = ["::quern::QuernDialect"];
+}
+
 def RotateStreamPass : MigrationPass<"quern-rotate-stream", [
-    Option<"block", "block", "int64_t", "512", "Largest block; a power of two">,
+    Option<"block", "block", "int64_t", "4096", "Largest block">,
     Option<"seed", "seed", "uint64_t", "1", "Of the random signs; 0: none">,
     Option<"opsOnly", "ops-only", "bool", "false",
            "The weights are rotated already: insert the ops alone">]> {

@@ -7,6 +7,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "quern/Dialect/Kernel/IR/Kernel.h"
+#include "quern/Reference/Hadamard.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -188,9 +189,8 @@ LogicalResult TileScaleOp::verify() { return sameShape(*this, "x", getX(), "out"
 LogicalResult TileHadamardOp::verify() {
   if (failed(sameShape(*this, "x", getX(), "out", getOut())))
     return failure();
-  if (int64_t(getBlock()) < 1 || !llvm::isPowerOf2_64(uint64_t(getBlock())) ||
-      columns(getX()) % int64_t(getBlock()))
-    return emitOpError() << "expects blocks of a power of two that divides rows of "
+  if (!reference::hadamardFactor(int64_t(getBlock())) || columns(getX()) % int64_t(getBlock()))
+    return emitOpError() << "expects blocks with a known Hadamard matrix that divide rows of "
                          << columns(getX()) << ", found " << getBlock();
   return success();
 }

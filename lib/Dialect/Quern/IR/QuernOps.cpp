@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "quern/Reference/Hadamard.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include <cmath>
@@ -209,8 +210,9 @@ OpFoldResult ScaleOp::fold(FoldAdaptor) {
 
 LogicalResult HadamardOp::verify() {
   int64_t block = getBlock(), length = cast<RankedTensorType>(getX().getType()).getShape().back();
-  if (!llvm::isPowerOf2_64(uint64_t(block)))
-    return emitOpError("block must be a power of two, found ") << block;
+  if (!reference::hadamardFactor(block))
+    return emitOpError("block must be a power of two, or one times 12, 28, 36 or 60, found ")
+           << block;
   if (block > 4096)
     return emitOpError("block must be at most 4096, found ") << block;
   if (length % block)

@@ -266,13 +266,14 @@ def Quern_HadamardOp : Quern_Op<"hadamard", [Pure, AllTypesMatch<["x", "result"]
   let description = [{
     Multiplies every run of `block` features by the symmetric Hadamard matrix of that size over the root of
     `block`: `y[i] = sum over j of (-1)^popcount(i and j) x[j] / sqrt(block)`, which spreads a
-    large value over its block. It is its own inverse. `block` is a power of two that divides the row; 576 = 9 x 64
-    takes blocks of 64, 1536 = 3 x 512 blocks of up to 512.
+    large value over its block. It is its own inverse. `block` divides the row and is a power of two or f times
+    one, f being 12, 28, 36 or 60: then runs of block / f are rotated, and after that the features at one place of all
+    runs by Paley's matrix of size f (Reference/Hadamard.h). 576 = 36 x 16 and 1536 = 12 x 128 are one block.
 
-    Sums are made in f32 in log2(block) stages, the pairs at distance 1 first; the factor comes last.
+    Sums are made in f32 in log2 stages, the pairs at distance 1 first, then f's; the factor comes last.
 
     ```mlir
-    %y = quern.hadamard %x block = 512 : tensor<?x1536xf32>
+    %y = quern.hadamard %x block = 1536 : tensor<?x1536xf32>
     ```
   }];
   let arguments = (ins Quern_RowsOrSlices:$x, ConfinedAttr<I64Attr, [IntPositive]>:$block);
