@@ -12,6 +12,7 @@
 #include "quern/Dialect/Quern/IR/QuernOps.h"
 #include "quern/Dialect/Quern/Transforms/Passes.h"
 #include "quern/Quantize/Migrate/Passes.h"
+#include "quern/Quantize/Passes/Passes.h"
 
 using namespace mlir;
 
@@ -26,4 +27,5 @@ void quern::registerPasses() {
   quern::registerQuernPasses();
   quern::registerQuernConversionPasses();
   quern::registerQuernMigratePasses();
+  quern::registerQuernQuantizePasses();
 }

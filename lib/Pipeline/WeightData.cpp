@@ -85,6 +85,37 @@ Error WeightData::readBytes(WeightOp weight, uint64_t offset, MutableArrayRef<ui
   return Error::success();
 }
 
+/// The rows of every component's array; the arrays of a matrix follow one another in its data.
+Error WeightData::readCanonical(WeightOp weight, ArrayRef<format::ComponentInfo> infos,
+                                int64_t matrix, int64_t firstRow, int64_t rows,
+                                format::Components &out) {
+  MatrixShape shape = MatrixShape::of(weight.getTensorType());
+  format::Spec spec = getFormat(weight.getTensorType());
+  uint64_t whole = 0;
+  for (const format::ComponentInfo &info : infos)
+    whole += info.size();
+  uint64_t offset = uint64_t(matrix) * whole;
+  std::vector<std::vector<uint8_t>> arrays;
+  for (const format::ComponentInfo &info : infos) {
+    // A row of parameters stands for `tile` rows of the matrix; what is read are whole ones.
+    int64_t tile = info.rows > 0 ? llvm::divideCeil(shape.rows, info.rows) : 1;
+    int64_t begin = info.role == format::Role::Table ? 0 : firstRow / tile;
+    int64_t end = info.role == format::Role::Table
+                      ? info.rows
+                      : std::min<int64_t>(info.rows, llvm::divideCeil(firstRow + rows, tile));
+    std::vector<uint8_t> &bytes = arrays.emplace_back(uint64_t(end - begin) * info.bytesPerRow);
+    if (Error e = readBytes(weight, offset + uint64_t(begin) * info.bytesPerRow, bytes))
+      return e;
+    offset += info.size();
+  }
+  std::vector<ArrayRef<uint8_t>> views(arrays.begin(), arrays.end());
+  if (Error e = format::unpackCanonical(spec, views, firstRow, rows, shape.cols, out))
+    return createStringError("weight '" + weight.getSymName() +
+                             "': " + llvm::toString(std::move(e)));
+  out.firstRow = firstRow;
+  return Error::success();
+}
+
 Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
                              format::Components &out) {
   MatrixShape shape = MatrixShape::of(weight.getTensorType());
@@ -105,9 +136,14 @@ Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, 
     rowBytes = *bytes;
   } else {
     auto components = format::canonicalComponents(spec, shape.rows, shape.cols);
-    if (components.size() != 1 || weight.getLayout()->getKind() != LayoutKind::Canonical)
+    if (components.empty() || weight.getLayout()->getKind() != LayoutKind::Canonical)
       return named(
           createStringError("cannot read format '" + format::print(spec) + "' from this layout"));
+    if (components.size() > 1 && weight.getComponents()->size() > 1)
+      return named(createStringError("expected the arrays of format '" + format::print(spec) +
+                                     "' one after another, as one component"));
+    if (components.size() > 1)
+      return readCanonical(weight, components, matrix, firstRow, rows, out);
     rowBytes = components[0].bytesPerRow;
   }
   std::vector<uint8_t> bytes(uint64_t(rows) * rowBytes);

@@ -7,9 +7,9 @@
 #ifndef QUERN_PIPELINE_WEIGHTDATA_H
 #define QUERN_PIPELINE_WEIGHTDATA_H
 
-#include "quern/Dialect/Quern/IR/QuernOps.h"
-#include "quern/Format/Components.h"
 #include "mlir/IR/SymbolTable.h"
+#include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "quern/Format/FileType.h"
 #include "llvm/ADT/StringMap.h"
 #include <mutex>
 
@@ -35,6 +35,9 @@ public:
   static int64_t rowGranule(WeightOp weight);
 
 private:
+  llvm::Error readCanonical(WeightOp weight, llvm::ArrayRef<format::ComponentInfo> infos,
+                            int64_t matrix, int64_t firstRow, int64_t rows,
+                            format::Components &out);
   llvm::Error readStored(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
                          format::Components &out);
   llvm::Error readBytes(WeightOp weight, uint64_t offset, llvm::MutableArrayRef<uint8_t> out);

@@ -12,6 +12,7 @@
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
+#include "llvm/Support/JSON.h"
 #include <string>
 #include <vector>
 
@@ -104,6 +105,13 @@ struct Ties {
   std::vector<uint32_t> expand(llvm::ArrayRef<uint32_t> choice) const;
 };
 llvm::Expected<Ties> tieItems(llvm::ArrayRef<Item> items, llvm::ArrayRef<uint32_t> groups);
+
+/// What a report of quantize() says was chosen, as `quern allocate` writes it: tensors by name and
+/// their formats, and by what means.
+llvm::json::Object allocationOf(const llvm::json::Object &report);
+/// Tensors and formats of such a file. Fails, naming it, if it is none.
+llvm::Expected<std::vector<std::pair<std::string, std::string>>>
+readAllocation(llvm::StringRef path);
 
 } // namespace quern::quantize
 

@@ -11,6 +11,7 @@
 #ifndef QUERN_QUANTIZE_QUANTIZE_H
 #define QUERN_QUANTIZE_QUANTIZE_H
 
+#include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Solver.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
@@ -63,13 +64,6 @@ llvm::Expected<llvm::json::Object> compareProviders(const QuantizeOptions &optio
 
 /// Quantizes. The report: what was chosen and why, tensor by tensor.
 llvm::Expected<llvm::json::Object> quantize(const QuantizeOptions &options);
-
-/// What a report says was chosen, as `quern allocate` writes it: tensors by name and their formats,
-/// and by what means.
-llvm::json::Object allocationOf(const llvm::json::Object &report);
-/// Tensors and formats of such a file. Fails, naming it, if it is none.
-llvm::Expected<std::vector<std::pair<std::string, std::string>>>
-readAllocation(llvm::StringRef path);
 
 /// The options as a JSON object, by their names on the command line; what does not change the
 /// output is left out.

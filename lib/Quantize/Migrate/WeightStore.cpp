@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Migrate/WeightStore.h"
 #include "mlir/IR/Builders.h"
+#include "quern/Format/FileType.h"
 #include "quern/Reference/Weights.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/Support/Path.h"
@@ -31,25 +32,35 @@ Error WeightStore::write(WeightOp weight, ArrayRef<float> values) {
     if (!std::isfinite(value))
       return createStringError("weight '" + weight.getSymName() + "': value " + Twine(i) +
                                " is not finite once transformed");
+  return write(
+      weight,
+      ArrayRef(reinterpret_cast<const uint8_t *>(values.data()), values.size() * sizeof(float)),
+      ".f32", LayoutKind::Canonical);
+}
+
+/// The same for bytes; `kind` tells files and symbols of one weight apart.
+Error WeightStore::write(WeightOp weight, ArrayRef<uint8_t> data, StringRef kind,
+                         LayoutKind layout) {
   std::string name = weight.getSymName().str();
   for (char &c : name)
     if (!llvm::isAlnum(c) && c != '_' && c != '.' && c != '-')
       c = '_';
   llvm::SmallString<128> path(folder);
-  llvm::sys::path::append(path, name + ".f32");
+  llvm::sys::path::append(path, name + kind);
   Expected<OutputFile> file = OutputFile::create(path, /*force=*/true);
   if (!file)
     return file.takeError();
-  file->stream().write(reinterpret_cast<const char *>(values.data()),
-                       values.size() * sizeof(float));
+  file->stream().write(reinterpret_cast<const char *>(data.data()), data.size());
   if (Error e = file->keep())
     return e;
-  std::string symbol = (weight.getSymName() + ".f32").str();
-  uint64_t bytes = values.size() * sizeof(float);
+  std::string symbol = (weight.getSymName() + kind).str();
+  uint64_t bytes = data.size();
   OpBuilder builder(module.getContext());
   auto existing = symbols.lookup<FileOp>(symbol);
-  if (existing && existing.getPath() != path)
+  if (existing && (existing.getPath() != path || existing.getSize() != bytes)) {
     existing.setPath(path);
+    existing.setSize(bytes);
+  }
   if (!existing) {
     builder.setInsertionPoint(weight);
     symbols.insert(FileOp::create(builder, weight.getLoc(), symbol, path, bytes, StringAttr()));
@@ -58,20 +69,15 @@ Error WeightStore::write(WeightOp weight, ArrayRef<float> values) {
       ComponentAttr::get(module.getContext(), ComponentRole::Data,
                          FlatSymbolRefAttr::get(module.getContext(), symbol), 0, bytes, 0);
   weight.setComponentsAttr(builder.getArrayAttr(part));
-  weight.setLayoutAttr(LayoutAttr::get(module.getContext(), LayoutKind::Canonical, 0));
+  weight.setLayoutAttr(LayoutAttr::get(module.getContext(), layout, 0));
   weight->removeAttr("quern.encoded_from"); // it was to be another weight's values
   return Error::success();
 }
 
-Error WeightStore::store(WeightOp weight, ArrayRef<float> values) {
-  if (int64_t(values.size()) != weight.getTensorType().getNumElements())
-    return createStringError("weight '" + weight.getSymName() + "': expected " +
-                             Twine(weight.getTensorType().getNumElements()) + " values, found " +
-                             Twine(values.size()));
-  if (Error e = write(weight, values))
-    return e;
-  auto retype = [&](WeightOp op) {
-    RankedTensorType type = getStoredType(op.getContext(), op.getTensorType().getShape(), f32());
+/// The weight, its views and what reads them.
+void WeightStore::retype(WeightOp weight, const format::Spec &spec, ActivationFormat activations) {
+  auto retypeOne = [&](WeightOp op) {
+    RankedTensorType type = getStoredType(op.getContext(), op.getTensorType().getShape(), spec);
     if (op.getTensorType() == type)
       return;
     op.setType(type);
@@ -81,14 +87,54 @@ Error WeightStore::store(WeightOp weight, ArrayRef<float> values) {
       use.getResult().setType(type);
       for (OpOperand &operand : use.getResult().getUses())
         if (auto product = dyn_cast<WeightedOpInterface>(operand.getOwner());
-            product && &product.getWeightOperand() == &operand)
-          product.setActivations(ActivationFormat::F32);
+            product && &product.getWeightOperand() == &operand) {
+          auto linear = dyn_cast<LinearOp>(operand.getOwner());
+          if (activations == ActivationFormat::F32 || !linear || !linear.getStaticScale())
+            product.setActivations(activations);
+        }
     });
   };
-  retype(weight);
+  retypeOne(weight);
   for (auto view : module.getOps<WeightOp>())
     if (view.isView() && *view.getSource() == weight.getSymName())
-      retype(view);
+      retypeOne(view);
+}
+
+Error WeightStore::store(WeightOp weight, ArrayRef<float> values) {
+  if (int64_t(values.size()) != weight.getTensorType().getNumElements())
+    return createStringError("weight '" + weight.getSymName() + "': expected " +
+                             Twine(weight.getTensorType().getNumElements()) + " values, found " +
+                             Twine(values.size()));
+  if (Error e = write(weight, values))
+    return e;
+  retype(weight, f32(), ActivationFormat::F32);
+  return Error::success();
+}
+
+Error WeightStore::store(WeightOp weight, const format::Spec &spec,
+                         const format::Components &components) {
+  int64_t rows = weight.getTensorType().getDimSize(0), cols = weight.getTensorType().getDimSize(1);
+  // As GGUF stores it where a file could: one layout less for whoever reads it.
+  std::vector<uint8_t> bytes;
+  const format::FileType *type = format::ggufType(spec);
+  if (type && cols % type->blockElements == 0) {
+    Expected<uint64_t> rowBytes = type->rowBytes(cols);
+    if (!rowBytes)
+      return rowBytes.takeError();
+    bytes.resize(*rowBytes * uint64_t(rows));
+    if (Error e = type->pack(components, bytes))
+      return e;
+  } else {
+    type = nullptr;
+    auto arrays = format::packCanonical(spec, components);
+    if (!arrays)
+      return arrays.takeError();
+    for (const std::vector<uint8_t> &array : *arrays)
+      llvm::append_range(bytes, array);
+  }
+  if (Error e = write(weight, bytes, ".coded", type ? LayoutKind::GGUF : LayoutKind::Canonical))
+    return e;
+  retype(weight, spec, spec.isPlain() ? ActivationFormat::F32 : ActivationFormat::Fast);
   return Error::success();
 }
 

@@ -12,7 +12,7 @@ import sys
 import gguf
 import numpy as np
 
-place = importlib.util.spec_from_file_location("qst", os.path.join(os.path.dirname(__file__), "statistics.py"))
+place = importlib.util.spec_from_file_location("qst", os.path.join(os.path.dirname(__file__), "statistics_file.py"))
 qst = importlib.util.module_from_spec(place)
 place.loader.exec_module(qst)
 

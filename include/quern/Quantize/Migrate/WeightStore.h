@@ -9,6 +9,7 @@
 
 #include "mlir/IR/SymbolTable.h"
 #include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "quern/Format/Components.h"
 #include "llvm/Support/Error.h"
 
 namespace quern::migrate {
@@ -26,6 +27,11 @@ public:
   /// with it take activations in f32. Fails for values that are not finite.
   llvm::Error store(WeightOp weight, llvm::ArrayRef<float> values);
 
+  /// Gives a matrix coded values of a Base format. Its views and uses follow; products with it take
+  /// fast activations, but for those with a static scale.
+  llvm::Error store(WeightOp weight, const format::Spec &spec,
+                    const format::Components &components);
+
   /// A new vector of weights, before the function. `name` must be free.
   llvm::Expected<WeightOp> create(llvm::StringRef name, llvm::ArrayRef<float> values);
 
@@ -33,6 +39,9 @@ public:
 
 private:
   llvm::Error write(WeightOp weight, llvm::ArrayRef<float> values);
+  llvm::Error write(WeightOp weight, llvm::ArrayRef<uint8_t> bytes, llvm::StringRef kind,
+                    LayoutKind layout);
+  void retype(WeightOp weight, const format::Spec &spec, ActivationFormat activations);
 
   mlir::ModuleOp module;
   mlir::SymbolTable symbols;

@@ -4,7 +4,7 @@
 // an allocator hands on to a solver, to be read, edited or made by another program.
 //
 //===----------------------------------------------------------------------===//
-#include "quern/Quantize/Quantize.h"
+#include "quern/Quantize/Allocation.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 using namespace quern;

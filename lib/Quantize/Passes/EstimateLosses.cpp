@@ -1,0 +1,192 @@
+//===- EstimateLosses.cpp - What each weight would lose -------------------===//
+//
+// See Passes.td.
+//
+//===----------------------------------------------------------------------===//
+#include "Rounding.h"
+#include "mlir/IR/Builders.h"
+#include "quern/Format/Size.h"
+#include "quern/Quantize/Migrate/ScaleSites.h"
+#include "quern/Quantize/Migrate/WeightStore.h"
+#include "quern/Quantize/Passes/Passes.h"
+#include "quern/Quantize/Sensitivity.h"
+#include "quern/Reference/Interpreter.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <cmath>
+
+namespace quern {
+#define GEN_PASS_DEF_ESTIMATELOSSESPASS
+#include "quern/Quantize/Passes/Passes.h.inc"
+} // namespace quern
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::quantize;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+
+namespace {
+/// Runs the module over a sequence with other values of one weight.
+class Divergence {
+public:
+  Divergence(ModuleOp module, SmallVector<int32_t> tokens, StringRef data)
+      : module(module), tokens(std::move(tokens)), data(data) {}
+
+  Expected<double> with(StringRef name, ArrayRef<float> values) {
+    if (base.empty())
+      if (Error e = predict(module).moveInto(base))
+        return std::move(e);
+    OwningOpRef<ModuleOp> copy = module.clone();
+    migrate::WeightStore store(*copy, data);
+    if (Error e = store.store(store.symbolTable().lookup<WeightOp>(name), values))
+      return std::move(e);
+    Expected<std::vector<double>> other = predict(*copy);
+    if (!other)
+      return other.takeError();
+    double sum = 0;
+    for (auto [a, b] : llvm::zip_equal(base, *other))
+      sum += std::exp(a) * (a - b);
+    return std::max(0.0, sum / double(tokens.size()));
+  }
+
+private:
+  /// Log-probabilities [tokens][vocabulary].
+  Expected<std::vector<double>> predict(ModuleOp of) {
+    reference::InterpreterOptions options;
+    options.activations = reference::ActivationFormat::F32;
+    auto interpreter = reference::Interpreter::create(of, options);
+    if (!interpreter)
+      return interpreter.takeError();
+    Expected<std::vector<float>> logits = (*interpreter)->forward(tokens, 0);
+    if (!logits)
+      return logits.takeError();
+    std::vector<double> out(logits->begin(), logits->end());
+    size_t vocabulary = size_t((*interpreter)->vocabulary());
+    for (size_t i = 0; i < out.size(); i += vocabulary) {
+      llvm::MutableArrayRef<double> row(out.data() + i, vocabulary);
+      double most = *llvm::max_element(row), sum = 0;
+      for (double v : row)
+        sum += std::exp(v - most);
+      for (double &v : row)
+        v -= most + std::log(sum);
+    }
+    return out;
+  }
+
+  ModuleOp module;
+  SmallVector<int32_t> tokens;
+  StringRef data;
+  std::vector<double> base;
+};
+
+struct EstimateLosses : quern::impl::EstimateLossesPassBase<EstimateLosses> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    if (Error error = estimate()) {
+      getOperation()->emitError(llvm::toString(std::move(error)));
+      signalPassFailure();
+    }
+  }
+  Error estimate();
+  Error estimateMatrix(WeightOp weight, ArrayRef<format::Spec> specs, Rounder &rounder,
+                       const ProviderInfo &info, Divergence &divergence);
+};
+} // namespace
+
+Error EstimateLosses::estimateMatrix(WeightOp weight, ArrayRef<format::Spec> specs,
+                                     Rounder &rounder, const ProviderInfo &info,
+                                     Divergence &divergence) {
+  RankedTensorType type = weight.getTensorType();
+  migrate::WeightStore store(getOperation(), data);
+  Expected<std::vector<float>> values = store.load(weight);
+  if (!values)
+    return values.takeError();
+  Expected<const InputStatistics *> input = rounder.inputOf(weight);
+  if (!input)
+    return input.takeError();
+  Subject subject;
+  subject.name = weight.getSymName().str();
+  subject.rows = type.getDimSize(0);
+  subject.columns = type.getDimSize(1);
+  subject.input = *input;
+  subject.damping = damping;
+  subject.values = [&]() -> Values { return *values; };
+  subject.divergence = [&](ArrayRef<float> other) {
+    return divergence.with(weight.getSymName(), other);
+  };
+  SmallVector<uint64_t> bytes;
+  for (const format::Spec &spec : specs) {
+    Expected<uint64_t> stored = format::storedBytes(spec, type.getShape());
+    if (!stored)
+      return stored.takeError();
+    bytes.push_back(*stored);
+    double bits = double(*stored) * 8 / double(type.getNumElements());
+    std::string name = format::print(spec);
+    if (int64_t tile = format::storageTile(spec); tile && subject.columns % tile)
+      weight.emitRemark() << "@" << subject.name << " has rows of " << subject.columns
+                          << " elements, which tiles of " << tile << " (" << name
+                          << ") do not divide: padded, they take "
+                          << llvm::formatv("{0:f3} bits a weight", bits).str();
+    Expected<Solution> solution = rounder.solve(weight, *values, spec);
+    if (!solution)
+      return solution.takeError();
+    std::vector<float> decoded(values->size());
+    if (Error e = format::decode(spec, solution->components, decoded))
+      return e;
+    subject.choices.push_back({name, bits, solution->error,
+                               [decoded = std::move(decoded)]() -> Values { return decoded; }});
+    if (std::fabs(bits - 4.5) < std::fabs(subject.choices[subject.typical].bits - 4.5))
+      subject.typical = subject.choices.size() - 1;
+  }
+  Losses losses = info.run(subject);
+  if (!losses)
+    return createStringError("weight '" + weight.getSymName() +
+                             "': " + llvm::toString(losses.takeError()));
+  Builder builder(&getContext());
+  SmallVector<Attribute> choices;
+  for (auto [spec, size, loss] : llvm::zip_equal(specs, bytes, *losses))
+    choices.push_back(builder.getDictionaryAttr(
+        {builder.getNamedAttr("format", FormatAttr::get(&getContext(), spec)),
+         builder.getNamedAttr("bytes", builder.getI64IntegerAttr(int64_t(size))),
+         builder.getNamedAttr("loss", builder.getF64FloatAttr(loss))}));
+  weight->setAttr(kChoicesAttr, builder.getArrayAttr(choices));
+  return Error::success();
+}
+
+Error EstimateLosses::estimate() {
+  if (formats.empty())
+    return createStringError("no formats given (formats=q4_K,q6_K)");
+  SmallVector<format::Spec> specs;
+  for (const std::string &name : formats) {
+    Expected<format::Spec> spec = parseStored(name);
+    if (!spec)
+      return spec.takeError();
+    specs.push_back(std::move(*spec));
+  }
+  const ProviderInfo *info = nullptr;
+  if (Error e = parseProvider(provider).moveInto(info))
+    return e;
+  if (info->runs && tokens.empty())
+    return createStringError("provider '" + provider +
+                             "' runs the model: expected tokens=... to run it over");
+  if (info->runs && !llvm::sys::fs::is_directory(data))
+    return createStringError(
+        "the folder for weights that are tried (data=FOLDER) does not exist: '" + data + "'");
+  Expected<Rounder> rounder = Rounder::create(statistics, solver, damping);
+  if (!rounder)
+    return rounder.takeError();
+  int64_t others = 0, done = 0;
+  Divergence divergence(getOperation(), SmallVector<int32_t>(tokens.begin(), tokens.end()), data);
+  for (WeightOp weight : findMatrices(getOperation(), &others)) {
+    if (Error e = estimateMatrix(weight, specs, *rounder, *info, divergence))
+      return e;
+    ++done;
+  }
+  estimated = done;
+  left = others;
+  migrate::leaveCounts(getOperation(), {{"estimated", done}, {"left", others}});
+  return Error::success();
+}

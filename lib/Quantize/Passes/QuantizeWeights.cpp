@@ -1,0 +1,80 @@
+//===- QuantizeWeights.cpp - Weights in the formats chosen ----------------===//
+//
+// See Passes.td; lib/Quantize/Solver rounds.
+//
+//===----------------------------------------------------------------------===//
+#include "Rounding.h"
+#include "quern/Quantize/Migrate/ScaleSites.h"
+#include "quern/Quantize/Migrate/WeightStore.h"
+#include "quern/Quantize/Passes/Passes.h"
+#include "llvm/Support/FileSystem.h"
+
+namespace quern {
+#define GEN_PASS_DEF_QUANTIZEWEIGHTSPASS
+#include "quern/Quantize/Passes/Passes.h.inc"
+} // namespace quern
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::quantize;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+
+namespace {
+struct QuantizeWeights : quern::impl::QuantizeWeightsPassBase<QuantizeWeights> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    if (Error error = quantize()) {
+      getOperation()->emitError(llvm::toString(std::move(error)));
+      signalPassFailure();
+    }
+  }
+  Error quantize();
+};
+} // namespace
+
+Error QuantizeWeights::quantize() {
+  ModuleOp module = getOperation();
+  if (!llvm::sys::fs::is_directory(data))
+    return createStringError("the folder for rounded weights (data=FOLDER) does not exist: '" +
+                             data + "'");
+  std::optional<format::Spec> other;
+  if (!format.empty()) {
+    Expected<format::Spec> spec = parseStored(format);
+    if (!spec)
+      return spec.takeError();
+    other = std::move(*spec);
+  }
+  Expected<Rounder> rounder = Rounder::create(statistics, solver, damping);
+  if (!rounder)
+    return rounder.takeError();
+  SmallVector<WeightOp> matrices = findMatrices(module);
+  for (auto weight : module.getOps<WeightOp>())
+    if (weight->hasAttr(kChosenFormatAttr) && !llvm::is_contained(matrices, weight))
+      return createStringError("weight '" + weight.getSymName() +
+                               "' has a chosen format, but is no float matrix of products");
+  migrate::WeightStore store(module, data);
+  int64_t done = 0;
+  for (WeightOp weight : matrices) {
+    auto form = weight->getAttrOfType<FormatAttr>(kChosenFormatAttr);
+    if (!form && !other)
+      continue;
+    const format::Spec spec = form ? form.getSpec() : *other;
+    Expected<std::vector<float>> values = store.load(weight);
+    if (!values)
+      return values.takeError();
+    Expected<Solution> solution = rounder->solve(weight, *values, spec);
+    if (!solution)
+      return solution.takeError();
+    if (Error e = store.store(weight, spec, solution->components))
+      return e;
+    weight->removeAttr(kChosenFormatAttr);
+    weight->removeAttr(kChoicesAttr);
+    ++done;
+  }
+  rounded = done;
+  migrate::leaveCounts(module, {{"rounded", done}});
+  return Error::success();
+}
