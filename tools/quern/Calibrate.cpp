@@ -8,29 +8,75 @@
 #include "Commands.h"
 #include "Progress.h"
 #include "quern/Support/OutputFile.h"
+#include "llvm/Support/FileSystem.h"
 #include <unistd.h>
 
 namespace quern::tool {
 
 static const char usage[] =
-    "usage: quern calibrate MODEL [--text FILE] -o STATISTICS [options]\n"
+    "usage: quern calibrate MODEL [--text FILE]... -o STATISTICS [options]\n"
     "       quern calibrate --merge STATISTICS... -o STATISTICS\n\n"
-    "Runs a text through the model in f32 and writes what enters each product: sums of x x^T,\n"
-    "largest magnitudes, moments. `quern inspect` reads the file, `quern quantize` uses it.\n\n"
-    "  --text FILE     UTF-8; every window of it is a sequence of its own (default: built-in "
-    "prose)\n"
+    "Runs texts through the model in f32 and writes what enters each product: sums of x x^T,\n"
+    "extremes, moments, a histogram. `quern inspect` reads the file, `quern quantize` uses it.\n\n"
+    "  --text FILE[=W] UTF-8; every window of it is a sequence of its own (default: built-in "
+    "prose).\n"
+    "                  Several may be given; of one with a weight W < 1 that share of the windows\n"
+    "                  is read\n"
     "  --tokens N      at most, spread over the text (default: all of it)\n"
     "  --window N      tokens of a window (default: 512, or half the model's context)\n"
+    "  --first-token   keep the first token of every window apart\n"
+    "  --work DIR      keep what is done so far there; an interrupted run goes on from it, to the\n"
+    "                  same bytes\n"
     "  --merge         add up files of the same model instead\n"
     "  --threads N     the sums do not depend on it (default: all cores)\n"
     "  --force         overwrite the output\n";
+
+/// FILE or FILE=SHARE; a file whose name reads so goes first.
+static llvm::Expected<quantize::TextSource> parseSource(llvm::StringRef text) {
+  quantize::TextSource source{text.str()};
+  auto [path, share] = text.rsplit('=');
+  if (share.empty() || llvm::sys::fs::exists(text))
+    return source;
+  source.path = path.str();
+  if (share.getAsDouble(source.share) || !(source.share > 0 && source.share <= 1))
+    return llvm::createStringError(
+        "'--text' needs FILE or FILE=SHARE with a share in (0, 1], not '" + text + "'");
+  return source;
+}
+
+/// Runs the text, or adds files up; what was written.
+static llvm::Expected<quantize::Statistics> make(quantize::CalibrateOptions &options,
+                                                 llvm::ArrayRef<std::string> files, bool merge,
+                                                 llvm::StringRef output, bool force) {
+  if (!merge) {
+    options.model = files[0];
+    ProgressLine line;
+    if (isatty(2))
+      options.progress = [&](double fraction) { return line("calibrate", fraction); };
+    return quantize::calibrate(options, output, force);
+  }
+  std::vector<quantize::Statistics> parts;
+  for (const std::string &file : files) {
+    llvm::Expected<quantize::Statistics> one = quantize::Statistics::read(file);
+    if (!one)
+      return one.takeError();
+    parts.push_back(std::move(*one));
+  }
+  if (llvm::Error e = quantize::Statistics::writeSum(parts, output, force))
+    return std::move(e);
+  return quantize::Statistics::read(output);
+}
 
 int calibrate(int argc, char **argv) {
   quantize::CalibrateOptions options;
   std::string output;
   bool force = false, merge = false, help = false;
   Arguments arguments;
-  arguments.option("--text", options.text);
+  arguments.option("--text", [&](llvm::StringRef text) -> llvm::Error {
+    return parseSource(text).moveInto(options.texts.emplace_back());
+  });
+  arguments.option("--work", options.work);
+  arguments.flag("--first-token", options.firstToken);
   arguments.option("-o", output);
   arguments.number("--tokens", options.tokens);
   arguments.number("--window", options.window);
@@ -53,37 +99,17 @@ int calibrate(int argc, char **argv) {
     return wrong("no output given (-o)");
   if (merge ? rest->size() < 2 : rest->size() != 1)
     return wrong(merge ? "expected two files of statistics or more" : "expected one model");
-  if (!merge && options.text.empty())
+  if (!merge && options.texts.empty())
     llvm::errs() << "quern: note: no --text given: the built-in text is used, English prose in the "
                     "public domain\n";
   if (llvm::Error e = checkWritable(output, force))
     return fail(std::move(e));
 
-  quantize::Statistics statistics;
-  if (merge) {
-    for (size_t i = 0; i < rest->size(); ++i) {
-      llvm::Expected<quantize::Statistics> one = quantize::Statistics::read((*rest)[i]);
-      if (!one)
-        return fail(one.takeError());
-      if (i == 0)
-        statistics = std::move(*one);
-      else if (llvm::Error e = statistics.merge(*one))
-        return fail(std::move(e));
-    }
-  } else {
-    options.model = (*rest)[0];
-    ProgressLine line;
-    if (isatty(2))
-      options.progress = [&](double fraction) { return line("calibrate", fraction); };
-    llvm::Expected<quantize::Statistics> made = quantize::calibrate(options);
-    if (!made)
-      return fail(made.takeError());
-    statistics = std::move(*made);
-  }
-  if (llvm::Error e = statistics.write(output, force))
-    return fail(std::move(e));
-  llvm::outs() << "statistics   " << output << ": " << statistics.inputs.size() << " inputs, "
-               << statistics.tokens << " tokens of " << statistics.text << "\n";
+  llvm::Expected<quantize::Statistics> statistics = make(options, *rest, merge, output, force);
+  if (!statistics)
+    return fail(statistics.takeError());
+  llvm::outs() << "statistics   " << output << ": " << statistics->inputs.size() << " inputs, "
+               << statistics->tokens << " tokens of " << statistics->text << "\n";
   return Success;
 }
 

@@ -21,6 +21,7 @@ public:
     if (phase != current) {
       current = phase.str();
       start = now;
+      begun = fraction; // not zero where an interrupted run goes on
     } else if (now - shown < std::chrono::milliseconds(100)) {
       return true;
     }
@@ -29,8 +30,9 @@ public:
     llvm::errs() << "\r\x1b[K" << current;
     if (fraction > 0) {
       llvm::errs() << llvm::format(" %3.0f %%", fraction * 100);
-      if (seconds > 0.5 && fraction < 1)
-        llvm::errs() << llvm::format(", %.0f s left", seconds / fraction * (1 - fraction));
+      if (seconds > 0.5 && fraction > begun && fraction < 1)
+        llvm::errs() << llvm::format(", %.0f s left",
+                                     seconds / (fraction - begun) * (1 - fraction));
     }
     any = true;
     return true;
@@ -44,6 +46,7 @@ private:
   using Clock = std::chrono::steady_clock;
   std::string current;
   Clock::time_point start, shown;
+  double begun = 0;
   bool any = false;
 };
 

@@ -1,7 +1,7 @@
 //===- Calibrate.h - Statistics of a model over a text ----------*- C++ -*-===//
 //
-// Compiles the model in f32 with observers, runs windows of a text through it, and adds up
-// what enters each product.
+// Compiles the model in f32 with observers, runs windows of a text through it part by part, and
+// adds up what enters each product.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_QUANTIZE_CALIBRATE_H
@@ -28,23 +28,42 @@ class Predictor;
 /// English prose in the public domain, 280 KB.
 llvm::StringRef builtinText();
 
+/// A text to calibrate with.
+struct TextSource {
+  std::string path; ///< a file; empty: the built-in text
+  double share = 1; ///< of its windows that are read, in (0, 1]: the weight of the text
+};
+
 /// Reads a text, the built-in one if `path` is empty, and cuts it up; a last partial window is
 /// dropped. `window` 0: 512 or half the context. `limit`: tokens at most, 0: all; spread evenly
 /// over the text. Fails for texts shorter than a window or not valid UTF-8.
 llvm::Expected<Windows> readWindows(Predictor &program, llvm::StringRef path, int64_t window,
                                     uint64_t limit);
+/// The same of several texts, one after the other; the limit is divided as their windows are. No
+/// text means the built-in one.
+llvm::Expected<Windows> readWindows(Predictor &program, llvm::ArrayRef<TextSource> texts,
+                                    int64_t window, uint64_t limit);
 
 struct CalibrateOptions {
   std::string model;
-  std::string text; ///< a file; empty: the built-in text
+  std::vector<TextSource> texts; ///< none: the built-in text
   int64_t window = 0;
-  uint64_t tokens = 0; ///< at most; 0: the whole text
+  uint64_t tokens = 0; ///< at most; 0: all
   unsigned threads = 0;
+  /// Keep the first token of every window apart, without a hessian.
+  bool firstToken = false;
+  /// A folder that keeps what is done so far: a run that was interrupted goes on from there, to the
+  /// same bytes. Empty: a temporary one.
+  std::string work;
   /// Gets the share done; returns false to cancel.
   std::function<bool(double)> progress;
 };
 
-llvm::Expected<Statistics> calibrate(const CalibrateOptions &options);
+/// Writes the file `output`; what it holds. Without a name it is kept in `options.work`, where
+/// another call finds it. Memory: what enters one attention or feed-forward part of the model is
+/// added up at a time, and the residual stream between parts lies on disk.
+llvm::Expected<Statistics> calibrate(const CalibrateOptions &options, llvm::StringRef output,
+                                     bool force);
 
 } // namespace quern::quantize
 

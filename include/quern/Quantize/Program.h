@@ -42,6 +42,8 @@ public:
 
   int64_t vocabulary() const override { return info.vocab_size; }
   int64_t context() const override { return info.context; }
+  /// That call observers.
+  int32_t threads() const { return info.threads; }
   /// The JSON object of docs/Runtime.md.
   const llvm::json::Object &metadata() const { return meta; }
 

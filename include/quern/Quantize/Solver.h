@@ -27,7 +27,7 @@ public:
   /// `h`: K x K values, row-major, of which the lower triangle is read; `damping`: the share of the
   /// mean diagonal that is added to it. Grows tenfold until the factorization succeeds. Fails
   /// for values that are not finite. An H of zeros counts as the identity.
-  static llvm::Expected<Hessian> create(llvm::ArrayRef<double> h, int64_t columns, double damping);
+  static llvm::Expected<Hessian> create(std::vector<double> h, int64_t columns, double damping);
   /// All columns count the same and do not depend on each other.
   static Hessian identity(int64_t columns);
 

@@ -1,118 +1,324 @@
 //===- Calibrate.cpp - Statistics of a model over a text ------------------===//
 //
-// See Calibrate.h.
+// The model runs part by part: all sequences through one part, then all through the next, so that
+// the sums of one part alone are in memory. In the folder of a run lie
+//
+//   calibrate.KEY.N   statistics of part N, complete
+//   stream.KEY.N      what leaves part N, the last complete one
+//
+// KEY is the hash of model, texts and options. A run that was killed begins with the first part
+// that is not there. Every part reads the same bytes whether the one before it ran just now or
+// long ago, so the result does not depend on interruptions.
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Calibrate.h"
+#include "Sequences.h"
+#include "Store.h"
+#include "quern/Import/ModelFile.h"
 #include "quern/Quantize/Program.h"
-#include "llvm/Support/ConvertUTF.h"
-#include "llvm/Support/MemoryBuffer.h"
+#include "quern/Support/OutputFile.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
+#include <cmath>
 
+using namespace quern;
 using namespace quern::quantize;
+using llvm::ArrayRef;
 using llvm::createStringError;
 using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
+namespace json = llvm::json;
 
-Expected<Windows> quern::quantize::readWindows(Predictor &program, StringRef path, int64_t window,
-                                               uint64_t limit) {
-  std::unique_ptr<llvm::MemoryBuffer> buffer;
-  StringRef text = builtinText();
-  if (!path.empty()) {
-    auto read = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-    if (!read)
-      return createStringError("cannot read '" + path + "': " + read.getError().message());
-    buffer = std::move(*read);
-    text = buffer->getBuffer();
-  }
-  auto *begin = reinterpret_cast<const llvm::UTF8 *>(text.data());
-  if (!llvm::isLegalUTF8String(&begin, begin + text.size()))
-    return createStringError("'" + path + "' is not valid UTF-8 at byte " +
-                             llvm::Twine(reinterpret_cast<const char *>(begin) - text.data()));
-  Expected<std::vector<int32_t>> all = program.tokenize(text);
-  if (!all)
-    return all.takeError();
-  Expected<std::vector<int32_t>> prefix = program.prefix();
-  if (!prefix)
-    return prefix.takeError();
-  Windows out;
-  out.prefix = std::move(*prefix);
-  int64_t room = program.context() - int64_t(out.prefix.size());
-  out.window = window ? window : std::min<int64_t>(512, program.context() / 2);
-  if (out.window < 2 || out.window > room)
-    return createStringError("a window of " + llvm::Twine(out.window) +
-                             " tokens does not fit the context of " +
-                             llvm::Twine(program.context()));
-  uint64_t count = all->size() / uint64_t(out.window);
-  if (count == 0)
-    return createStringError("'" + path + "' has " + llvm::Twine(all->size()) +
-                             " tokens, fewer than one window of " + llvm::Twine(out.window));
-  uint64_t wanted = limit ? std::clamp<uint64_t>(limit / uint64_t(out.window), 1, count) : count;
-  for (uint64_t i = 0; i < wanted; ++i) {
-    uint64_t from = i * count / wanted * uint64_t(out.window);
-    out.tokens.insert(out.tokens.end(), all->begin() + long(from),
-                      all->begin() + long(from) + long(out.window));
-  }
-  return out;
-}
+namespace {
+/// What an observer of the program is for.
+struct Observed {
+  size_t part = 0;
+  std::vector<std::string> weights;
+  int64_t columns = 0;
+};
 
-/// What the observers of a program are for, from its metadata.
-static Expected<std::vector<InputStatistics>> readObservers(const Program &program) {
-  const llvm::json::Array *list = program.metadata().getArray("observers");
+class Calibration {
+public:
+  Calibration(const CalibrateOptions &options, Store &store, std::string key)
+      : options(options), store(store), key(std::move(key)) {}
+  Error run(StringRef output, bool force);
+
+private:
+  Error readObservers();
+  Error runPart(size_t part);
+  void prepare(size_t part);
+  void observe(size_t index, const float *rows, int64_t count, int32_t thread, int32_t threads);
+  Error checkFinite() const;
+  Error assemble(StringRef output, bool force);
+  Error step(size_t part, double share);
+  double workOf(size_t part) const;
+  std::string statisticsPath(size_t part) const {
+    return store.path("calibrate." + key + "." + std::to_string(part));
+  }
+  std::string streamPath(size_t part) const {
+    return store.path("stream." + key + "." + std::to_string(part));
+  }
+
+  const CalibrateOptions &options;
+  Store &store;
+  std::string key;
+  std::unique_ptr<Program> program;
+  std::vector<std::vector<int32_t>> sequences;
+  Statistics head; ///< without inputs
+  std::vector<Observed> observers;
+  /// Of the part that is run: statistics by observer, those of first tokens apart.
+  std::vector<InputStatistics> inputs, firsts;
+  /// By thread and observer: rows of the sequence so far.
+  std::vector<std::vector<int64_t>> seen;
+};
+} // namespace
+
+Error Calibration::readObservers() {
+  const json::Array *list = program->metadata().getArray("observers");
   if (!list)
     return createStringError("the program was compiled without observers");
-  std::vector<InputStatistics> inputs;
-  for (const llvm::json::Value &value : *list) {
-    const llvm::json::Object *object = value.getAsObject();
-    std::vector<std::string> weights;
-    for (const llvm::json::Value &name : *object->getArray("weights"))
-      weights.push_back(name.getAsString()->str());
-    inputs.emplace_back(std::move(weights), *object->getInteger("columns"));
+  for (const json::Value &value : *list) {
+    const json::Object *object = value.getAsObject();
+    Observed out;
+    out.part = size_t(*object->getInteger("part"));
+    out.columns = *object->getInteger("columns");
+    for (const json::Value &name : *object->getArray("weights"))
+      out.weights.push_back(name.getAsString()->str());
+    observers.push_back(std::move(out));
   }
-  return inputs;
+  return Error::success();
 }
 
-Expected<Statistics> quern::quantize::calibrate(const CalibrateOptions &options) {
-  ProgramOptions programOptions;
-  programOptions.observers = true;
-  programOptions.threads = options.threads;
-  auto program = Program::create(options.model, programOptions);
-  if (!program)
-    return program.takeError();
-  Expected<Windows> windows = readWindows(**program, options.text, options.window, options.tokens);
-  if (!windows)
-    return windows.takeError();
-  Expected<std::vector<InputStatistics>> inputs = readObservers(**program);
-  if (!inputs)
-    return inputs.takeError();
-  Statistics out;
-  out.model = (*program)->metadata().getString("name").value_or("").str();
-  out.text =
-      options.text.empty() ? "the built-in text" : llvm::sys::path::filename(options.text).str();
-  out.inputs = std::move(*inputs);
-  (*program)->setObserver(
+/// Proportional to the time of a part: its products, and the sums over their inputs.
+double Calibration::workOf(size_t part) const {
+  double work = 1;
+  for (const Observed &observed : observers)
+    if (observed.part == part)
+      work += double(observed.columns) * double(observed.columns) *
+              (1 + double(observed.weights.size()));
+  return work;
+}
+
+Error Calibration::step(size_t part, double share) {
+  if (!options.progress)
+    return Error::success();
+  double done = workOf(part) * share, all = 0;
+  for (size_t p = 0; p < program->parts(); ++p) {
+    all += workOf(p);
+    done += p < part ? workOf(p) : 0;
+  }
+  if (!options.progress(done / all))
+    return createStringError("cancelled");
+  return Error::success();
+}
+
+void Calibration::prepare(size_t part) {
+  inputs.clear();
+  firsts.clear();
+  for (const Observed &observed : observers) {
+    bool own = observed.part == part;
+    inputs.push_back(own ? InputStatistics(observed.weights, observed.columns) : InputStatistics());
+    firsts.push_back(own && options.firstToken
+                         ? InputStatistics(observed.weights, observed.columns, /*hessian=*/false)
+                         : InputStatistics());
+    if (options.firstToken) {
+      inputs.back().positions = Positions::Rest;
+      firsts.back().positions = Positions::First;
+    }
+  }
+  seen.assign(size_t(program->threads()), std::vector<int64_t>(observers.size()));
+}
+
+void Calibration::observe(size_t index, const float *rows, int64_t count, int32_t thread,
+                          int32_t threads) {
+  if (options.firstToken && count > 0 && seen[size_t(thread)][index]++ == 0) {
+    firsts[index].add(rows, 1, thread, threads);
+    rows += inputs[index].columns;
+    --count;
+  }
+  inputs[index].add(rows, count, thread, threads);
+}
+
+Error Calibration::checkFinite() const {
+  for (const InputStatistics &input : inputs)
+    for (double square : input.sumSquare)
+      if (!std::isfinite(square))
+        return createStringError("'" + options.model + "': the activations that enter '" +
+                                 input.name() + "' are not finite numbers");
+  return Error::success();
+}
+
+Error Calibration::runPart(size_t part) {
+  bool last = part + 1 == program->parts();
+  prepare(part);
+  std::optional<SequenceReader> from;
+  if (part > 0) {
+    Expected<SequenceReader> opened = SequenceReader::open(streamPath(part - 1));
+    if (!opened)
+      return opened.takeError();
+    from.emplace(std::move(*opened));
+  }
+  std::optional<SequenceWriter> to;
+  if (!last) {
+    Expected<SequenceWriter> created = SequenceWriter::create(streamPath(part));
+    if (!created)
+      return created.takeError();
+    to.emplace(std::move(*created));
+  }
+  program->setObserver(
       [](void *user, int32_t index, const float *rows, int32_t count, int32_t columns,
          int32_t thread, int32_t threads) {
-        static_cast<Statistics *>(user)->inputs[size_t(index)].add(rows, count, thread, threads);
+        static_cast<Calibration *>(user)->observe(size_t(index), rows, count, thread, threads);
       },
-      &out);
-  std::vector<float> logits;
-  for (size_t i = 0; i < windows->count(); ++i) {
-    std::vector<int32_t> ids = windows->prefix;
-    llvm::append_range(ids, windows->at(i));
-    if (Error e = (*program)->run(ids, logits))
-      return std::move(e);
-    out.tokens += uint64_t(windows->window);
-    if (options.progress && !options.progress(double(i + 1) / double(windows->count())))
-      return createStringError("cancelled");
+      this);
+  std::vector<float> entering, leaving, logits;
+  size_t columns = size_t(program->streamColumns());
+  for (auto [done, ids] : llvm::enumerate(sequences)) {
+    if (from)
+      if (Error e = from->next(ids.size() * columns, entering))
+        return e;
+    leaving.resize(last ? 0 : ids.size() * columns);
+    for (std::vector<int64_t> &own : seen)
+      llvm::fill(own, 0);
+    auto keep = [&](size_t left, size_t row, ArrayRef<float> values) {
+      if (left == part)
+        llvm::copy(values, leaving.begin() + long(row * columns));
+    };
+    if (Error e = program->runParts(ids, part, part + 1, entering, keep, &logits))
+      return e;
+    if (to)
+      to->add(leaving);
+    if (Error e = step(part, double(done + 1) / double(sequences.size())))
+      return e;
   }
-  for (const InputStatistics &input : out.inputs)
-    for (int64_t k = 0; k < input.columns; ++k)
-      if (!std::isfinite(input.at(k, k)))
-        return createStringError("'" + options.model + "': the activations that enter '" +
-                                 (input.weights.empty() ? "" : input.weights[0]) +
-                                 "' are not finite numbers");
-  return out;
+  if (Error e = checkFinite())
+    return e;
+  if (to)
+    if (Error e = to->keep())
+      return e;
+  // What follows can be run from now on; what went before need not be again.
+  Expected<StatisticsWriter> writer = StatisticsWriter::create(statisticsPath(part), true);
+  if (!writer)
+    return writer.takeError();
+  for (auto *kind : {&inputs, &firsts})
+    for (const InputStatistics &input : *kind)
+      if (input.columns)
+        writer->add(input);
+  if (Error e = writer->keep(head))
+    return e;
+  if (part > 0)
+    llvm::sys::fs::remove(streamPath(part - 1));
+  return Error::success();
+}
+
+/// Puts the files of the parts together.
+Error Calibration::assemble(StringRef output, bool force) {
+  Expected<StatisticsWriter> writer = StatisticsWriter::create(output, force);
+  if (!writer)
+    return writer.takeError();
+  for (size_t part = 0; part < program->parts(); ++part) {
+    Expected<Statistics> own = Statistics::read(statisticsPath(part));
+    if (!own)
+      return own.takeError();
+    for (const InputStatistics &input : own->inputs)
+      writer->add(input);
+  }
+  if (Error e = writer->keep(head))
+    return e;
+  for (size_t part = 0; part < program->parts(); ++part)
+    llvm::sys::fs::remove(statisticsPath(part));
+  return Error::success();
+}
+
+Error Calibration::run(StringRef output, bool force) {
+  ProgramOptions programOptions;
+  programOptions.observers = programOptions.parts = true;
+  programOptions.threads = options.threads;
+  auto made = Program::create(options.model, programOptions);
+  if (!made)
+    return made.takeError();
+  program = std::move(*made);
+  Expected<Windows> windows = readWindows(*program, options.texts, options.window, options.tokens);
+  if (!windows)
+    return windows.takeError();
+  for (size_t i = 0; i < windows->count(); ++i) {
+    sequences.push_back(windows->prefix);
+    llvm::append_range(sequences.back(), windows->at(i));
+    head.tokens += uint64_t(windows->window);
+  }
+  if (Error e = readObservers())
+    return e;
+  head.model = program->metadata().getString("name").value_or("").str();
+  if (head.model.empty())
+    head.model = llvm::sys::path::filename(options.model).str();
+  for (const TextSource &text : options.texts) {
+    head.text += (head.text.empty() ? "" : ", ") + llvm::sys::path::filename(text.path).str();
+    if (text.share != 1)
+      head.text += llvm::formatv(" ({0:P0})", text.share).str();
+  }
+  if (head.text.empty())
+    head.text = "the built-in text";
+  // The parts in front that are there; the stream that leaves the last of them must be, too.
+  size_t first = 0;
+  auto exists = [](const std::string &path) { return llvm::sys::fs::exists(path); };
+  while (first < program->parts() && exists(statisticsPath(first)))
+    ++first;
+  while (first > 0 && first < program->parts() && !exists(streamPath(first - 1)))
+    --first;
+  for (size_t part = first; part < program->parts(); ++part)
+    if (Error e = runPart(part))
+      return e;
+  return assemble(output, force);
+}
+
+/// The hash of all that the result depends on.
+static Expected<std::string> keyOf(const CalibrateOptions &options) {
+  Expected<import::ModelFile> model = import::open(options.model);
+  if (!model)
+    return model.takeError();
+  Key key("calibrate 1");
+  for (const import::TensorInfo &tensor : model->tensors) {
+    Expected<import::TensorBytes> bytes = import::mapTensor(*model, tensor);
+    if (!bytes)
+      return bytes.takeError();
+    key.add(StringRef(tensor.name)).add(bytes->bytes());
+  }
+  key.add(llvm::formatv("{0}", json::Value(json::Object(model->metadata))).str());
+  for (const TextSource &text : options.texts) {
+    auto buffer = llvm::MemoryBuffer::getFile(text.path, /*IsText=*/false,
+                                              /*RequiresNullTerminator=*/false);
+    if (!buffer)
+      return createStringError("cannot read '" + text.path + "': " + buffer.getError().message());
+    key.add(llvm::sys::path::filename(text.path)).add((*buffer)->getBuffer()).add(text.share);
+  }
+  key.add(double(options.window)).add(double(options.tokens)).add(double(options.firstToken));
+  return key.digits();
+}
+
+Expected<Statistics> quern::quantize::calibrate(const CalibrateOptions &options, StringRef output,
+                                                bool force) {
+  Expected<Store> store = Store::create(options.work);
+  if (!store)
+    return store.takeError();
+  std::string key;
+  if (!options.work.empty()) // else nothing is there
+    if (Error e = keyOf(options).moveInto(key))
+      return std::move(e);
+  std::string path = output.str();
+  if (output.empty()) {
+    path = store->path("statistics." + key);
+    if (llvm::sys::fs::exists(path)) {
+      Expected<Statistics> found = Statistics::read(path);
+      if (found)
+        return found;
+      llvm::consumeError(found.takeError()); // damaged: made again
+    }
+    force = true;
+  }
+  if (Error e = Calibration(options, *store, key).run(path, force))
+    return std::move(e);
+  return Statistics::read(path);
 }

@@ -203,10 +203,8 @@ Error Candidates::makeHessian(const Tensor &tensor, const InputStatistics *input
     hessian = Hessian::identity(tensor.columns);
     return Error::success();
   }
-  std::vector<double> mean = input->hessian;
-  for (double &v : mean)
-    v /= double(input->rows);
-  Expected<Hessian> made = Hessian::create(mean, tensor.columns, options.damping);
+  hessian.reset(); // before the next takes its memory
+  Expected<Hessian> made = Hessian::create(input->meanHessian(), tensor.columns, options.damping);
   if (!made)
     return createStringError("tensor '" + tensor.name + "': " + llvm::toString(made.takeError()));
   hessian = std::move(*made);
@@ -222,11 +220,11 @@ Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
   if (!values)
     return values.takeError();
   // All that a candidate depends on; the name leads readers of the folder.
-  Key common("candidate 1");
+  Key common("candidate 2");
   common.addAll(llvm::ArrayRef(*values)).add(double(tensor.columns)).add(options.damping);
   common.add(methodName(options.method)).add(double(SolveOptions().sweeps));
   if (input)
-    common.add(double(input->rows)).addAll(llvm::ArrayRef(input->hessian));
+    common.addAll(llvm::ArrayRef<uint64_t>{input->rows, input->hash});
   for (Candidate &candidate : tensor.candidates) {
     candidate.key = tensor.name + "." + candidate.type->name.str() + "." +
                     Key(common).add(candidate.type->name).digits();
@@ -300,22 +298,22 @@ Expected<std::vector<float>> Candidates::values(const Tensor &tensor,
 }
 
 import::ModelFile Candidates::choose(llvm::ArrayRef<uint32_t> choice) const {
-  import::ModelFile out = *model;
-  for (auto [tensor, index] : llvm::zip(tensors, choice)) {
-    const Candidate &candidate = tensor.candidates[index];
-    import::TensorInfo &info = out.tensors[tensor.index];
-    info.spec = candidate.type->spec;
-    info.fileType = candidate.type->name.str();
-    info.file = unsigned(out.files.size());
-    info.offset = 0;
-    info.size = candidate.bytes;
-    info.pieces.clear();
-    // Before there is a file, its size alone matters.
-    std::string path = store ? store->path(candidate.key) : "";
-    uint64_t size = candidate.bytes;
-    if (store)
-      (void)llvm::sys::fs::file_size(path, size);
-    out.files.push_back({path, size});
-  }
-  return out;
+    import::ModelFile out = *model;
+for (auto [tensor, index] : llvm::zip(tensors, choice)) {
+  const Candidate &candidate = tensor.candidates[index];
+  import::TensorInfo &info = out.tensors[tensor.index];
+  info.spec = candidate.type->spec;
+  info.fileType = candidate.type->name.str();
+  info.file = unsigned(out.files.size());
+  info.offset = 0;
+  info.size = candidate.bytes;
+  info.pieces.clear();
+  // Before there is a file, its size alone matters.
+  std::string path = store ? store->path(candidate.key) : "";
+  uint64_t size = candidate.bytes;
+  if (store)
+    (void)llvm::sys::fs::file_size(path, size);
+  out.files.push_back({path, size});
+}
+return out;
 }

@@ -63,12 +63,14 @@ Error Quantization::readStatistics() {
   } else {
     CalibrateOptions calibration;
     calibration.model = options.model;
-    calibration.text = options.text;
+    if (!options.text.empty())
+      calibration.texts = {TextSource{options.text}};
     calibration.threads = options.threads;
+    calibration.work = store->folder();
     calibration.progress = [&](double fraction) {
       return !options.progress || options.progress("calibrate", fraction);
     };
-    Expected<Statistics> made = calibrate(calibration);
+    Expected<Statistics> made = calibrate(calibration, "", false);
     if (!made)
       return made.takeError();
     statistics = std::move(*made);

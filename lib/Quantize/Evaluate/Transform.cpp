@@ -185,7 +185,7 @@ Expected<std::string> Transformation::statisticsOf(size_t step) {
                                  : "expected --statistics, a file of `quern calibrate`, or --text");
   CalibrateOptions calibration;
   calibration.model = options.model;
-  calibration.text = options.text;
+  calibration.texts = {TextSource{options.text}};
   calibration.threads = options.threads;
   calibration.progress = [&](double fraction) {
     return !options.progress || options.progress("calibrate", fraction);
@@ -199,11 +199,8 @@ Expected<std::string> Transformation::statisticsOf(size_t step) {
     if (Error e = exporter::convert(model, calibration.model, convert))
       return std::move(e);
   }
-  Expected<Statistics> made = calibrate(calibration);
-  if (!made)
-    return made.takeError();
   std::string path = folder.file("statistics.qst");
-  if (Error e = made->write(path, /*force=*/true))
+  if (Error e = calibrate(calibration, path, /*force=*/true).takeError())
     return std::move(e);
   return path;
 }

@@ -83,10 +83,8 @@ Expected<Solution> Rounder::solve(WeightOp weight, ArrayRef<float> values,
     if (!*input) {
       hessian = Hessian::identity(columns);
     } else {
-      std::vector<double> mean = (*input)->hessian;
-      for (double &v : mean)
-        v /= double((*input)->rows);
-      Expected<Hessian> made = Hessian::create(mean, columns, share);
+      hessian.reset(); // before the next takes its memory
+      Expected<Hessian> made = Hessian::create((*input)->meanHessian(), columns, share);
       if (!made)
         return createStringError("weight '" + weight.getSymName() +
                                  "': " + llvm::toString(made.takeError()));

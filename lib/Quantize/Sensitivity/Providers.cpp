@@ -15,10 +15,7 @@ using llvm::Expected;
 Expected<Hessian> Subject::hessian() const {
   if (!input || !input->rows)
     return Hessian::identity(columns);
-  std::vector<double> mean = input->hessian;
-  for (double &v : mean)
-    v /= double(input->rows);
-  return Hessian::create(mean, columns, damping);
+  return Hessian::create(input->meanHessian(), columns, damping);
 }
 
 Expected<double> Subject::squaredError(size_t choice) const {

@@ -16,23 +16,26 @@ using llvm::Expected;
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// Fills order, feedback and variance; false if H is not positive definite.
-static bool factor(Hessian &out, const Matrix &damped) {
+/// Fills order, feedback and variance, for `shift` added to the diagonal; false if H is not
+/// positive definite. Holds one more copy of H, no more.
+static bool factor(Hessian &out, double shift) {
   int64_t n = out.columns;
+  auto damped = [&](int64_t i, int64_t j) {
+    return i == j ? out.raw[size_t(i * n + j)] + shift : out.raw[size_t(i * n + j)];
+  };
   out.order.resize(size_t(n));
   std::iota(out.order.begin(), out.order.end(), 0);
   llvm::sort(out.order, [&](int32_t a, int32_t b) {
     return damped(a, a) != damped(b, b) ? damped(a, a) > damped(b, b) : a < b;
   });
   // Reversed: the last column in the order comes first, and L becomes F mirrored.
-  Matrix reversed(n, n);
+  Matrix lower(n, n);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < n; ++j)
-      reversed(i, j) = damped(out.order[n - 1 - i], out.order[n - 1 - j]);
-  Eigen::LLT<Matrix> cholesky(reversed);
+      lower(i, j) = damped(out.order[n - 1 - i], out.order[n - 1 - j]);
+  Eigen::LLT<Eigen::Ref<Matrix>> cholesky(lower); // in place
   if (cholesky.info() != Eigen::Success)
     return false;
-  Matrix lower = cholesky.matrixL();
   out.feedback.assign(size_t(n * n), 0);
   out.variance.assign(size_t(n), 0);
   for (int64_t j = 0; j < n; ++j) {
@@ -46,19 +49,19 @@ static bool factor(Hessian &out, const Matrix &damped) {
   return true;
 }
 
-Expected<Hessian> Hessian::create(llvm::ArrayRef<double> h, int64_t columns, double damping) {
+Expected<Hessian> Hessian::create(std::vector<double> h, int64_t columns, double damping) {
   Hessian out;
   out.columns = columns;
+  out.raw = std::move(h);
   int64_t n = columns;
-  out.raw.resize(size_t(n * n));
   double trace = 0;
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j <= i; ++j) {
-      double v = h[size_t(i * n + j)];
+      double v = out.raw[size_t(i * n + j)];
       if (!std::isfinite(v))
         return createStringError("the Hessian holds a number that is not finite at (" +
                                  llvm::Twine(i) + ", " + llvm::Twine(j) + ")");
-      out.raw[size_t(i * n + j)] = out.raw[size_t(j * n + i)] = v;
+      out.raw[size_t(j * n + i)] = v;
       if (i == j && v < 0)
         return createStringError("the Hessian's diagonal is negative in column " + llvm::Twine(i));
       trace += i == j ? v : 0;
@@ -67,14 +70,15 @@ Expected<Hessian> Hessian::create(llvm::ArrayRef<double> h, int64_t columns, dou
     for (int64_t i = 0; i < n; ++i)
       out.raw[size_t(i * n + i)] = 1;
   double mean = trace == 0 ? 1 : trace / double(std::max<int64_t>(n, 1));
-  Eigen::Map<const Matrix> raw(out.raw.data(), n, n);
   for (out.damping = damping;; out.damping = std::max(out.damping * 10, 1e-8)) {
-    Matrix damped = raw;
-    damped.diagonal().array() += out.damping * mean;
-    if (factor(out, damped)) {
+    double shift = out.damping * mean;
+    if (factor(out, shift)) {
       out.damped.resize(size_t(n * n));
-      for (int64_t i = 0; i < n * n; ++i)
-        out.damped[size_t(i)] = float(damped.data()[i]);
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j < n; ++j) {
+          double v = out.raw[size_t(i * n + j)];
+          out.damped[size_t(i * n + j)] = float(i == j ? v + shift : v);
+        }
       return out;
     }
     if (out.damping > 1e6)
@@ -86,5 +90,5 @@ Hessian Hessian::identity(int64_t columns) {
   std::vector<double> h(size_t(columns * columns));
   for (int64_t i = 0; i < columns; ++i)
     h[size_t(i * columns + i)] = 1;
-  return llvm::cantFail(create(h, columns, 0));
+  return llvm::cantFail(create(std::move(h), columns, 0));
 }

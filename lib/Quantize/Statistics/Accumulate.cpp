@@ -7,7 +7,11 @@
 #include "quern/Quantize/Statistics.h"
 #include <Eigen/Core>
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cmath>
+#include <cstring>
+#include <limits>
 
 using namespace quern::quantize;
 
@@ -17,34 +21,109 @@ constexpr int64_t blockColumns = 64;
 /// Rows added up in f32 before they are added to the f64 sums.
 constexpr int64_t blockRows = 128;
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// The bin of a value: its exponent and the two bits behind it.
+int binOf(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  constexpr int32_t least = (127 - 24) << 2; // of 2^-24
+  int32_t step = int32_t((bits & 0x7fffffffu) >> 21) - least;
+  if (step < 0)
+    return 0;
+  step = std::min(step, InputStatistics::binsOfSign - 1);
+  return 1 + step + (bits >> 31 ? InputStatistics::binsOfSign : 0);
+}
 } // namespace
 
-InputStatistics::InputStatistics(std::vector<std::string> weights, int64_t columns)
-    : weights(std::move(weights)), columns(columns), absMax(columns), sum(columns), sumAbs(columns),
-      sumFourth(columns), hessian(columns * columns) {}
+double InputStatistics::binStart(int i) {
+  return i == 0 ? 0 : std::ldexp(1 + (i - 1) % 4 / 4.0, (i - 1) % binsOfSign / 4 - 24);
+}
+
+InputStatistics::InputStatistics(std::vector<std::string> weights, int64_t columns, bool hessian)
+    : weights(std::move(weights)), columns(columns), minimum(columns), maximum(columns),
+      absMax(columns), sum(columns), sumAbs(columns), sumSquare(columns), sumCube(columns),
+      sumFourth(columns), outliers(columns), histogram(bins),
+      triangle(hessian ? columns * (columns + 1) / 2 : 0) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  std::fill(minimum.begin(), minimum.end(), infinity);
+  std::fill(maximum.begin(), maximum.end(), -infinity);
+}
 
 void InputStatistics::add(const float *values, int64_t count, int thread, int threads) {
-  if (thread == 0)
-    rows += uint64_t(count);
+  std::vector<float> bounds; // above which a value of the row is an outlier
+  bounds.reserve(size_t(count));
+  for (int64_t row = 0; row < count; ++row) {
+    double square = 0;
+    for (int64_t k = 0; k < columns; ++k)
+      square += double(values[row * columns + k]) * double(values[row * columns + k]);
+    bounds.push_back(float(outlierRatio * std::sqrt(square / double(columns))));
+  }
+  std::array<uint64_t, bins> counts = {};
   int64_t blocks = (columns + blockColumns - 1) / blockColumns;
   // Late blocks have fewer rows of the triangle, so neighbours go to different threads.
   for (int64_t block = thread; block < blocks; block += threads) {
-    int64_t first = block * blockColumns, width = std::min(blockColumns, columns - first);
-    for (int64_t row = 0; row < count; row += blockRows) {
+    int64_t begin = block * blockColumns, width = std::min(blockColumns, columns - begin);
+    for (int64_t row = 0; !triangle.empty() && row < count; row += blockRows) {
       int64_t height = std::min(blockRows, count - row);
       Eigen::Map<const Matrix> x(values + row * columns, height, columns);
-      Matrix product = x.rightCols(columns - first).transpose() * x.middleCols(first, width);
-      for (int64_t i = first; i < columns; ++i)
-        for (int64_t j = 0, end = std::min(width, i - first + 1); j < end; ++j)
-          hessian[i * columns + first + j] += double(product(i - first, j));
+      Matrix product = x.rightCols(columns - begin).transpose() * x.middleCols(begin, width);
+      for (int64_t i = begin; i < columns; ++i)
+        for (int64_t j = 0, end = std::min(width, i - begin + 1); j < end; ++j)
+          triangle[i * (i + 1) / 2 + begin + j] += double(product(i - begin, j));
     }
     for (int64_t row = 0; row < count; ++row)
-      for (int64_t k = first; k < first + width; ++k) {
+      for (int64_t k = begin; k < begin + width; ++k) {
         float v = values[row * columns + k], magnitude = std::fabs(v);
+        double wide = double(v), square = wide * wide;
+        minimum[k] = std::min(minimum[k], v);
+        maximum[k] = std::max(maximum[k], v);
         absMax[k] = std::max(absMax[k], magnitude);
-        sum[k] += double(v);
+        sum[k] += wide;
         sumAbs[k] += double(magnitude);
-        sumFourth[k] += double(v) * double(v) * double(v) * double(v);
+        sumSquare[k] += square;
+        sumCube[k] += square * wide;
+        sumFourth[k] += square * square;
+        outliers[k] += magnitude > bounds[size_t(row)];
+        ++counts[size_t(binOf(v))];
       }
   }
+  // Counts are shared by threads; their order does not matter.
+  for (size_t bin = 0; bin < bins; ++bin)
+    if (counts[bin])
+      std::atomic_ref(histogram[bin]).fetch_add(counts[bin], std::memory_order_relaxed);
+  if (thread == 0)
+    rows += uint64_t(count);
+}
+
+void InputStatistics::add(const InputStatistics &other) {
+  if (!mapped.empty()) {
+    triangle.assign(mapped.begin(), mapped.end());
+    mapped = {};
+  }
+  for (int64_t k = 0; k < columns; ++k) {
+    minimum[k] = std::min(minimum[k], other.minimum[k]);
+    maximum[k] = std::max(maximum[k], other.maximum[k]);
+    absMax[k] = std::max(absMax[k], other.absMax[k]);
+    sum[k] += other.sum[k];
+    sumAbs[k] += other.sumAbs[k];
+    sumSquare[k] += other.sumSquare[k];
+    sumCube[k] += other.sumCube[k];
+    sumFourth[k] += other.sumFourth[k];
+    outliers[k] += other.outliers[k];
+  }
+  for (size_t bin = 0; bin < bins; ++bin)
+    histogram[bin] += other.histogram[bin];
+  for (size_t i = 0; i < triangle.size(); ++i)
+    triangle[i] += other.mapped.empty() ? other.triangle[i] : double(other.mapped[i]);
+  rows += other.rows;
+  hash = 0;
+}
+
+std::vector<double> InputStatistics::meanHessian() const {
+  std::vector<double> out(size_t(columns * columns));
+  double count = double(std::max<uint64_t>(rows, 1));
+  for (int64_t i = 0; i < columns; ++i)
+    for (int64_t j = 0; j <= i; ++j)
+      out[size_t(i * columns + j)] = at(i, j) / count;
+  return out;
 }

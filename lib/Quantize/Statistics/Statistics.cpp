@@ -14,38 +14,69 @@ using llvm::Error;
 using llvm::StringRef;
 namespace json = llvm::json;
 
-const InputStatistics *Statistics::find(StringRef weight) const {
+StringRef quern::quantize::positionsName(Positions positions) {
+  static constexpr StringRef names[] = {"all", "first", "rest"};
+  return names[size_t(positions)];
+}
+
+std::string InputStatistics::name() const {
+  std::string out = weights.empty() ? "" : weights[0];
+  return expert < 0 ? out : out + "', expert '" + std::to_string(expert);
+}
+
+const InputStatistics *Statistics::find(StringRef weight, int32_t expert) const {
   for (const InputStatistics &input : inputs)
-    if (llvm::is_contained(input.weights, weight))
+    if (input.expert == expert && input.positions != Positions::First &&
+        llvm::is_contained(input.weights, weight))
       return &input;
   return nullptr;
 }
 
-Error Statistics::merge(const Statistics &other) {
-  auto same = [](const InputStatistics &a, const InputStatistics &b) {
-    return a.weights == b.weights && a.columns == b.columns;
-  };
-  if (inputs.size() != other.inputs.size() ||
-      !std::equal(inputs.begin(), inputs.end(), other.inputs.begin(), same))
+Error Statistics::checkSame(const Statistics &other) const {
+  bool same = inputs.size() == other.inputs.size();
+  for (size_t i = 0; same && i < inputs.size(); ++i)
+    same = inputs[i].isSameInput(other.inputs[i]);
+  if (!same)
     return createStringError("the statistics are of different models: '" + model + "' with " +
                              llvm::Twine(inputs.size()) + " inputs and '" + other.model +
                              "' with " + llvm::Twine(other.inputs.size()));
-  for (auto [mine, theirs] : llvm::zip(inputs, other.inputs)) {
-    mine.rows += theirs.rows;
-    auto add = [](auto &a, const auto &b) {
-      for (auto [x, y] : llvm::zip(a, b))
-        x += y;
-    };
-    add(mine.sum, theirs.sum);
-    add(mine.sumAbs, theirs.sumAbs);
-    add(mine.sumFourth, theirs.sumFourth);
-    add(mine.hessian, theirs.hessian);
-    for (auto [x, y] : llvm::zip(mine.absMax, theirs.absMax))
-      x = std::max(x, y);
-  }
-  tokens += other.tokens;
-  text += (text.empty() || other.text.empty() ? "" : ", ") + other.text;
   return Error::success();
+}
+
+/// Names of texts, one after the other.
+static void appendText(std::string &text, StringRef other) {
+  text += (text.empty() || other.empty() ? "" : ", ") + other.str();
+}
+
+Error Statistics::merge(const Statistics &other) {
+  if (Error e = checkSame(other))
+    return e;
+  for (auto [mine, theirs] : llvm::zip(inputs, other.inputs))
+    mine.add(theirs);
+  tokens += other.tokens;
+  appendText(text, other.text);
+  return Error::success();
+}
+
+Error Statistics::writeSum(llvm::ArrayRef<Statistics> parts, StringRef path, bool force) {
+  Statistics head;
+  head.model = parts[0].model;
+  for (const Statistics &part : parts) {
+    if (Error e = parts[0].checkSame(part))
+      return e;
+    head.tokens += part.tokens;
+    appendText(head.text, part.text);
+  }
+  llvm::Expected<StatisticsWriter> writer = StatisticsWriter::create(path, force);
+  if (!writer)
+    return writer.takeError();
+  for (size_t i = 0; i < parts[0].inputs.size(); ++i) {
+    InputStatistics sum = parts[0].inputs[i];
+    for (const Statistics &part : parts.drop_front())
+      sum.add(part.inputs[i]);
+    writer->add(sum);
+  }
+  return writer->keep(head);
 }
 
 /// E[x^4] / E[x^2]^2 over all columns together: 3 for a normal distribution.
@@ -53,37 +84,67 @@ static double kurtosis(const InputStatistics &input) {
   double fourth = 0, second = 0;
   for (int64_t k = 0; k < input.columns; ++k) {
     fourth += input.sumFourth[k];
-    second += input.at(k, k);
+    second += input.sumSquare[k];
   }
   double n = double(input.rows) * double(input.columns);
   return second > 0 ? fourth / n / (second / n * (second / n)) : 0;
 }
 
-/// Columns whose largest magnitude is more than six times the median column's.
-static int64_t outliers(const InputStatistics &input) {
-  std::vector<float> sorted = input.absMax;
-  if (sorted.empty())
-    return 0;
-  std::nth_element(sorted.begin(), sorted.begin() + long(sorted.size() / 2), sorted.end());
-  float median = sorted[sorted.size() / 2];
-  return llvm::count_if(input.absMax, [&](float m) { return m > 6 * median; });
+int64_t InputStatistics::outlierColumns() const {
+  return llvm::count_if(outliers,
+                        [&](uint64_t n) { return n && double(n) >= 0.06 * double(rows); });
+}
+
+/// Mean over columns and rows.
+static double meanOf(const InputStatistics &input, const std::vector<double> &sums) {
+  double n = double(input.rows) * double(input.columns), total = 0;
+  for (double v : sums)
+    total += v;
+  return n > 0 ? total / n : 0;
+}
+
+/// Bins that are not empty, as [from, to, count]: magnitudes below 2^-24 as [0, 0, count].
+static json::Array histogramOf(const InputStatistics &input) {
+  json::Array out;
+  for (int i = 0; i < InputStatistics::bins; ++i) {
+    uint64_t count = input.histogram[size_t(i)];
+    if (!count)
+      continue;
+    bool negative = i > InputStatistics::binsOfSign;
+    double from = InputStatistics::binStart(i), to = 0;
+    if (i > 0) { // four an octave
+      double octave = std::exp2(std::floor(std::log2(from)));
+      to = from + octave / 4;
+    }
+    out.push_back(json::Array{negative ? -to : from, negative ? -from : to, int64_t(count)});
+  }
+  return out;
 }
 
 json::Object Statistics::summary() const {
   json::Array list;
   for (const InputStatistics &input : inputs) {
-    json::Array names(input.weights);
-    double square = 0;
-    for (int64_t k = 0; k < input.columns; ++k)
-      square += input.meanSquare(k);
-    list.push_back(
-        json::Object{{"weights", std::move(names)},
-                     {"columns", input.columns},
-                     {"rows", int64_t(input.rows)},
-                     {"abs_max", input.absMax.empty() ? 0.0 : *llvm::max_element(input.absMax)},
-                     {"rms", input.columns ? std::sqrt(square / double(input.columns)) : 0},
-                     {"kurtosis", kurtosis(input)},
-                     {"outlier_columns", outliers(input)}});
+    bool seen = input.rows > 0 && input.columns > 0;
+    double rms = std::sqrt(meanOf(input, input.sumSquare));
+    json::Object object{{"weights", json::Array(input.weights)},
+                        {"columns", input.columns},
+                        {"rows", int64_t(input.rows)},
+                        {"abs_max", seen ? *llvm::max_element(input.absMax) : 0.0},
+                        {"min", seen ? *llvm::min_element(input.minimum) : 0.0},
+                        {"max", seen ? *llvm::max_element(input.maximum) : 0.0},
+                        {"mean", meanOf(input, input.sum)},
+                        {"mean_abs", meanOf(input, input.sumAbs)},
+                        {"rms", rms},
+                        {"third_moment", meanOf(input, input.sumCube)},
+                        {"kurtosis", kurtosis(input)},
+                        {"outlier_columns", input.outlierColumns()},
+                        {"hessian", input.hasHessian()},
+                        {"histogram", histogramOf(input)}};
+    if (input.expert >= 0)
+      object["expert"] = input.expert;
+    if (input.positions != Positions::All)
+      object["positions"] = positionsName(input.positions);
+    list.push_back(std::move(object));
   }
   return json::Object{{"kind", "statistics"},
                       {"model", model},
@@ -95,16 +156,21 @@ json::Object Statistics::summary() const {
 void Statistics::print(llvm::raw_ostream &os) const {
   os << "statistics   of " << (model.empty() ? "a model" : model) << "\n"
      << "text         " << text << ", " << tokens << " tokens\n\n"
-     << "   rows columns  abs max      rms  kurtosis outliers  read by\n";
-  json::Object all = summary();
-  for (const json::Value &value : *all.getArray("inputs")) {
-    const json::Object &input = *value.getAsObject();
-    os << llvm::format("%7lld %7lld %8.3f %8.4f %9.1f %8lld  ", *input.getInteger("rows"),
-                       *input.getInteger("columns"), *input.getNumber("abs_max"),
-                       *input.getNumber("rms"), *input.getNumber("kurtosis"),
-                       *input.getInteger("outlier_columns"));
-    llvm::interleaveComma(*input.getArray("weights"), os,
-                          [&](const json::Value &name) { os << *name.getAsString(); });
+     << "   rows columns  abs max mean abs      rms  kurtosis outliers  read by\n";
+  for (const InputStatistics &input : inputs) {
+    bool seen = input.rows > 0 && input.columns > 0;
+    os << llvm::format("%7llu %7lld %8.3f %8.4f %8.4f %9.1f %8lld  ", input.rows, input.columns,
+                       seen ? double(*llvm::max_element(input.absMax)) : 0.0,
+                       meanOf(input, input.sumAbs), std::sqrt(meanOf(input, input.sumSquare)),
+                       kurtosis(input), input.outlierColumns());
+    llvm::interleaveComma(input.weights, os);
+    if (input.expert >= 0)
+      os << ", expert " << input.expert;
+    if (input.positions != Positions::All)
+      os << " (" << (input.positions == Positions::First ? "first tokens" : "all but first tokens")
+         << ")";
     os << "\n";
   }
+  os << "\noutliers are columns that exceed " << InputStatistics::outlierRatio
+     << " times the root mean square of their row in at least 6 % of the rows\n";
 }

@@ -94,7 +94,7 @@ struct Columns {
     for (float &v : w)
       v = normal(random);
     Matrix a = randomHessian(unsigned(n), seed);
-    h = llvm::cantFail(Hessian::create({a.data(), size_t(n * n)}, n, 0.01));
+    h = llvm::cantFail(Hessian::create({a.data(), a.data() + n * n}, n, 0.01));
   }
 };
 } // namespace

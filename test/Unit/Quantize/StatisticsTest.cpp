@@ -87,7 +87,12 @@ TEST(Statistics, ThreadsShareTheWork) {
   one.add(rows.data(), count);
   for (int thread : {2, 0, 1})
     three.add(rows.data(), count, thread, 3);
-  EXPECT_EQ(one.hessian, three.hessian);
+  for (int64_t i = 0; i < columns; ++i)
+    for (int64_t j = 0; j <= i; ++j)
+      EXPECT_EQ(one.at(i, j), three.at(i, j));
+  EXPECT_EQ(one.histogram, three.histogram);
+  EXPECT_EQ(one.outliers, three.outliers);
+  EXPECT_EQ(one.minimum, three.minimum);
   EXPECT_EQ(one.rows, three.rows);
   EXPECT_EQ(one.sumAbs, three.sumAbs);
   EXPECT_EQ(one.absMax, three.absMax);
@@ -129,10 +134,84 @@ TEST(Statistics, HalvesAddUp) {
   EXPECT_EQ(half.tokens, all.tokens);
   EXPECT_EQ(half.inputs[0].rows, 90u);
   EXPECT_EQ(half.inputs[0].absMax, all.inputs[0].absMax);
-  for (int64_t i = 0; i < 25; ++i)
-    EXPECT_NEAR(half.inputs[0].hessian[size_t(i)], all.inputs[0].hessian[size_t(i)], 1e-4);
+  EXPECT_EQ(half.inputs[0].minimum, all.inputs[0].minimum);
+  EXPECT_EQ(half.inputs[0].histogram, all.inputs[0].histogram);
+  EXPECT_EQ(half.inputs[0].outliers, all.inputs[0].outliers);
+  for (int64_t i = 0; i < 5; ++i)
+    for (int64_t j = 0; j < 5; ++j)
+      EXPECT_NEAR(half.inputs[0].at(i, j), all.inputs[0].at(i, j), 1e-4);
   EXPECT_NE(llvm::toString(half.merge(example(1))), "");
   EXPECT_EQ(half.tokens, all.tokens);
+}
+
+TEST(Statistics, MappedFilesAddUp) {
+  Statistics a = example(7), b = example(8);
+  b.inputs[1] = InputStatistics({"output.weight"}, 3); // saw nothing
+  File fileA, fileB, sum;
+  llvm::cantFail(a.write(fileA.path, true));
+  llvm::cantFail(b.write(fileB.path, true));
+  std::vector<Statistics> parts;
+  for (const File *file : {&fileA, &fileB})
+    parts.push_back(llvm::cantFail(Statistics::read(file->path)));
+  llvm::cantFail(Statistics::writeSum(parts, sum.path, true));
+  Statistics both = llvm::cantFail(Statistics::read(sum.path));
+  EXPECT_EQ(both.tokens, 60u);
+  EXPECT_EQ(both.text, "text.txt, text.txt");
+  EXPECT_EQ(both.inputs[0].rows, 60u);
+  for (int64_t i = 0; i < 5; ++i)
+    for (int64_t j = 0; j < 5; ++j)
+      EXPECT_NEAR(both.inputs[0].at(i, j), a.inputs[0].at(i, j) + b.inputs[0].at(i, j), 1e-4);
+  EXPECT_EQ(both.inputs[1].minimum, a.inputs[1].minimum);
+  EXPECT_EQ(both.inputs[1].absMax, a.inputs[1].absMax);
+}
+
+TEST(Statistics, HistogramAndOutliers) {
+  // One column of a row is far above the others; bins hold what they say.
+  int64_t columns = 64;
+  std::vector<float> rows(size_t(10 * columns), 0.25f);
+  for (int64_t row = 0; row < 10; ++row)
+    rows[size_t(row * columns + 3)] = row < 4 ? -100.0f : 0;
+  InputStatistics input({"w"}, columns, /*hessian=*/false);
+  input.add(rows.data(), 10);
+  EXPECT_EQ(input.outliers[3], 4u);
+  EXPECT_EQ(input.outlierColumns(), 1);
+  EXPECT_EQ(input.minimum[3], -100.0f);
+  EXPECT_EQ(input.maximum[3], 0.0f);
+  EXPECT_FALSE(input.hasHessian());
+  EXPECT_EQ(input.at(3, 3), 40000.0);
+  EXPECT_EQ(input.at(3, 2), 0.0);
+  for (int bin = 0; bin < InputStatistics::bins; ++bin) {
+    uint64_t expected = bin == 0                                              ? 6
+                        : bin == 1 + 22 * 4                                   ? 630 // [1/4, 5/16)
+                        : bin == 1 + InputStatistics::binsOfSign + 30 * 4 + 2 ? 4   // (-112, -96]
+                                                                              : 0;
+    EXPECT_EQ(input.histogram[size_t(bin)], expected) << bin;
+  }
+  EXPECT_EQ(InputStatistics::binStart(1 + 22 * 4), 0.25);
+  EXPECT_EQ(InputStatistics::binStart(1 + InputStatistics::binsOfSign + 30 * 4 + 2), 96);
+}
+
+TEST(Statistics, ImpossibleSums) {
+  File file;
+  Statistics s = example(9);
+  s.inputs[0].sumCube[1] = NAN;
+  llvm::cantFail(s.write(file.path, true));
+  EXPECT_NE(file.error().find("'blk.0.attn_q.weight' holds a number that is not finite"),
+            std::string::npos);
+  s = example(9);
+  s.inputs[1].sumSquare[2] = -1;
+  llvm::cantFail(s.write(file.path, true));
+  EXPECT_NE(file.error().find("negative sum of squares in column 2"), std::string::npos);
+}
+
+/// Corrects the hash of the directory.
+static void makeFit(std::string &bytes) {
+  uint64_t place;
+  memcpy(&place, bytes.data() + 16, 8);
+  if (place > bytes.size())
+    return;
+  uint64_t hash = llvm::xxh3_64bits(llvm::StringRef(bytes).drop_front(place));
+  memcpy(bytes.data() + 24, &hash, 8);
 }
 
 TEST(Statistics, DamagedFiles) {
@@ -153,18 +232,22 @@ TEST(Statistics, DamagedFiles) {
       file.write(bad);
       EXPECT_NE(file.error(), "") << at;
     }
-    uint64_t hash = llvm::xxh3_64bits(llvm::StringRef(bad).drop_front(24));
-    memcpy(bad.data() + 16, &hash, 8);
+    makeFit(bad);
     file.write(bad);
     file.error();
   }
   // A count of columns that no memory could hold.
   std::string huge = good;
-  size_t columns = huge.find("blk.0.attn_k.weight") + strlen("blk.0.attn_k.weight");
+  size_t columns = huge.find("blk.0.attn_k.weight") + strlen("blk.0.attn_k.weight") + 6;
   uint64_t wide = uint64_t(1) << 61;
   memcpy(huge.data() + columns, &wide, 8);
-  uint64_t hash = llvm::xxh3_64bits(llvm::StringRef(huge).drop_front(24));
-  memcpy(huge.data() + 16, &hash, 8);
+  makeFit(huge);
   file.write(huge);
   EXPECT_NE(file.error().find("has 2305843009213693952 columns"), std::string::npos);
+  // The version before.
+  std::string old = good;
+  old[7] = '1';
+  file.write(old);
+  EXPECT_TRUE(isStatistics(file.path));
+  EXPECT_NE(file.error().find("expected QUERNST2, found QUERNST1"), std::string::npos);
 }
