@@ -19,7 +19,8 @@ using Messages = std::vector<ChatMessage>;
 
 class Deriver {
 public:
-  Deriver(StringRef bos, StringRef eos) : bos(bos.str()), eos(eos.str()) {}
+  Deriver(StringRef bos, StringRef eos, uint64_t work)
+      : bos(bos.str()), eos(eos.str()), budget(work) {}
   Error prepare(StringRef source);
   Error derive(ChatFormat &format);
   Expected<std::string> render(const Messages &messages, bool answer) const;
@@ -27,9 +28,8 @@ public:
 private:
   jinja::Block program;
   std::string bos, eos;
-  bool dates = false; ///< strftime_now is defined
-  /// Of all renderings together; a real template needs some thirty thousand.
-  mutable uint64_t budget = 500000;
+  bool dates = false;      ///< strftime_now is defined
+  mutable uint64_t budget; ///< of all renderings together
 
   Error between(const std::string &text, const std::vector<std::string> &marks,
                 std::vector<std::string> &out) const;
@@ -268,9 +268,9 @@ Error Deriver::verify(const ChatFormat &format) const {
 }
 } // namespace
 
-ChatFormat chatFormat(StringRef source, StringRef bosToken, StringRef eosToken) {
+ChatFormat chatFormat(StringRef source, StringRef bosToken, StringRef eosToken, uint64_t work) {
   ChatFormat format;
-  Deriver deriver(bosToken, eosToken);
+  Deriver deriver(bosToken, eosToken, work);
   Error e = deriver.prepare(source);
   if (!e)
     e = deriver.derive(format);
@@ -282,8 +282,9 @@ ChatFormat chatFormat(StringRef source, StringRef bosToken, StringRef eosToken) 
 }
 
 Expected<std::string> renderChatTemplate(StringRef source, StringRef bosToken, StringRef eosToken,
-                                         const std::vector<ChatMessage> &messages, bool answer) {
-  Deriver deriver(bosToken, eosToken);
+                                         const std::vector<ChatMessage> &messages, bool answer,
+                                         uint64_t work) {
+  Deriver deriver(bosToken, eosToken, work);
   if (Error e = deriver.prepare(source))
     return std::move(e);
   return deriver.render(messages, answer);

@@ -2,6 +2,7 @@
 #include "Generator.h"
 #include "quern/Import/ModelConfig.h"
 #include "quern/Import/Parsers.h"
+#include "quern/Support/Json.h"
 #include <set>
 
 using namespace quern::import;
@@ -150,7 +151,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!written)
     text = build(d);
   ++tally.runs;
-  llvm::Expected<llvm::json::Value> value = parseJson(text, "f");
+  llvm::Expected<llvm::json::Value> value = quern::parseJson(text, "f");
   if (!value) {
     llvm::consumeError(value.takeError());
     return 0;

@@ -9,6 +9,7 @@
 #include "quern/Import/Parsers.h"
 #include "quern/Import/Tokenizer.h"
 #include "quern/Runtime/Tokenizer.h"
+#include "quern/Support/Json.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 
@@ -32,7 +33,7 @@ const char help[] =
 Error renderChat(StringRef line, const quern::runtime::ChatFormat &format,
                  const quern::runtime::Tokenizer &tokenizer) {
   using namespace quern::runtime;
-  Expected<json::Value> input = quern::import::parseJson(line, "input");
+  Expected<json::Value> input = quern::parseJson(line, "input");
   if (!input)
     return input.takeError();
   const json::Object *object = input->getAsObject();
@@ -175,7 +176,7 @@ int quern::tool::tokenize(int argc, char **argv) {
     return Success;
   }
   for (size_t i = 0; i < all.size(); ++i) {
-    Expected<json::Value> line = import::parseJson(all[i], "input");
+    Expected<json::Value> line = parseJson(all[i], "input");
     if (!line || !line->getAsString()) {
       if (!line)
         consumeError(line.takeError());

@@ -17,15 +17,19 @@ namespace quern::import {
 /// program reports when someone wants to chat.
 runtime::ChatFormat readChatFormat(const ModelFile &model);
 
+/// Steps of the interpreter after which a template is refused, over all its renderings together; a
+/// real one needs some thirty thousand.
+inline constexpr uint64_t chatTemplateWork = 500000;
+
 /// The same from a template's text and the special tokens it may name.
 runtime::ChatFormat chatFormat(llvm::StringRef source, llvm::StringRef bosToken,
-                               llvm::StringRef eosToken);
+                               llvm::StringRef eosToken, uint64_t work = chatTemplateWork);
 
 /// One conversation as the template itself renders it; for tests and tools.
 llvm::Expected<std::string> renderChatTemplate(llvm::StringRef source, llvm::StringRef bosToken,
                                                llvm::StringRef eosToken,
                                                const std::vector<runtime::ChatMessage> &messages,
-                                               bool answer);
+                                               bool answer, uint64_t work = chatTemplateWork);
 
 } // namespace quern::import
 

@@ -21,9 +21,6 @@ llvm::Error parseGGUF(llvm::StringRef bytes, uint64_t fileSize, llvm::StringRef 
 llvm::Error parseSafetensors(llvm::StringRef bytes, uint64_t fileSize, llvm::StringRef path,
                              unsigned file, ModelFile &model);
 
-/// JSON with what llvm::json::parse lacks: a nesting limit, and repeated keys as errors.
-llvm::Expected<llvm::json::Value> parseJson(llvm::StringRef text, llvm::StringRef path);
-
 /// Refuses a config.json that declares quantized weights, naming the method.
 llvm::Error refuseQuantized(const llvm::json::Object &config, llvm::StringRef path);
 

@@ -1,7 +1,8 @@
-//===- Json.h - Numbers out of JSON that may be hostile ---------*- C++ -*-===//
+//===- Json.h - JSON that may be hostile ------------------------*- C++ -*-===//
 //
-// llvm::json converts doubles to integers without a look at their range, which is
-// undefined for those beyond it. Everything that reads a file asks here instead.
+// llvm::json::parse recurses as deep as a text nests, and llvm::json converts doubles
+// to integers without a look at their range, which is undefined for those beyond it.
+// Everything that reads a file asks here instead.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_SUPPORT_JSON_H
@@ -11,6 +12,9 @@
 #include <optional>
 
 namespace quern {
+
+/// A JSON text of at most 64 levels; repeated keys are errors. Errors begin with `path`.
+llvm::Expected<llvm::json::Value> parseJson(llvm::StringRef text, llvm::StringRef path);
 
 /// The value as an integer; none for null pointers, other kinds, fractions, and doubles of 2^63
 /// and beyond.

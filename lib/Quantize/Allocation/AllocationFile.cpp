@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Allocation.h"
+#include "quern/Support/Json.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 using namespace quern;
@@ -36,13 +37,14 @@ quern::quantize::readAllocation(StringRef path) {
   auto bad = [&](const llvm::Twine &why) {
     return createStringError("'" + path + "' is no file of `quern allocate`: " + why);
   };
-  Expected<json::Value> parsed = json::parse((*buffer)->getBuffer());
+  Expected<json::Value> parsed =
+      parseJson((*buffer)->getBuffer(), ("'" + path + "' is no file of `quern allocate`").str());
   if (!parsed)
-    return bad(llvm::toString(parsed.takeError()));
+    return parsed.takeError();
   const json::Object *object = parsed->getAsObject();
   if (!object || object->getString("quern") != "allocation")
     return bad("expected \"quern\": \"allocation\"");
-  if (object->getInteger("version") != 1)
+  if (integerOf(*object, "version") != 1)
     return bad("expected version 1");
   const json::Object *tensors = object->getObject("tensors");
   if (!tensors)

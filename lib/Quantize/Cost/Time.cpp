@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "CostModels.h"
+#include "quern/Support/Json.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -25,18 +26,19 @@ Expected<KernelTimes> KernelTimes::read(StringRef path) {
   auto bad = [&](const llvm::Twine &why) {
     return createStringError("'" + path + "' is no file of `quern measure`: " + why);
   };
-  Expected<json::Value> parsed = json::parse((*buffer)->getBuffer());
+  Expected<json::Value> parsed =
+      parseJson((*buffer)->getBuffer(), ("'" + path + "' is no file of `quern measure`").str());
   if (!parsed)
-    return bad(llvm::toString(parsed.takeError()));
+    return parsed.takeError();
   const json::Object *object = parsed->getAsObject();
   if (!object || object->getString("quern") != "kernel times")
     return bad("expected \"quern\": \"kernel times\"");
-  if (object->getInteger("version") != 1)
+  if (integerOf(*object, "version") != 1)
     return bad("expected version 1");
   KernelTimes out;
   out.cpu = object->getString("cpu").value_or("").str();
   out.target = object->getString("target").value_or("").str();
-  int64_t threads = object->getInteger("threads").value_or(0);
+  int64_t threads = integerOf(*object, "threads").value_or(0);
   out.other = object->getNumber("other").value_or(0);
   const json::Array *kernels = object->getArray("kernels");
   if (threads < 1 || threads > 4096 || !(out.other >= 0 && out.other < 1e3) || !kernels)
@@ -46,8 +48,8 @@ Expected<KernelTimes> KernelTimes::read(StringRef path) {
     const json::Object *k = value.getAsObject();
     if (!k)
       return bad("expected objects as kernels");
-    Kernel kernel{k->getString("format").value_or("").str(), k->getInteger("rows").value_or(0),
-                  k->getInteger("columns").value_or(0), k->getNumber("seconds").value_or(0)};
+    Kernel kernel{k->getString("format").value_or("").str(), integerOf(*k, "rows").value_or(0),
+                  integerOf(*k, "columns").value_or(0), k->getNumber("seconds").value_or(0)};
     if (kernel.format.empty() || kernel.rows < 1 || kernel.columns < 1 ||
         kernel.rows > (int64_t(1) << 40) || kernel.columns > (int64_t(1) << 40) ||
         !(kernel.seconds > 0 && kernel.seconds < 1e3))

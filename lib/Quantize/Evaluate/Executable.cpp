@@ -73,12 +73,12 @@ Expected<std::unique_ptr<Executable>> Executable::open(StringRef path, unsigned 
   out->payload = std::make_unique<runtime::Payload>();
   if (runtime::Status s = runtime::Payload::open(out->path, "", *out->payload); s.failed())
     return createStringError(s.message);
-  Expected<json::Value> read = import::parseJson(out->payload->metadata(), path);
+  Expected<json::Value> read = parseJson(out->payload->metadata(), path);
   if (!read)
     return read.takeError();
   if (json::Object *object = read->getAsObject())
     out->metadata = std::move(*object);
-  out->positions = out->metadata.getInteger("context").value_or(0);
+  out->positions = integerOf(out->metadata, "context").value_or(0);
   if (const json::Array *tensors = out->metadata.getArray("tensors"))
     for (const json::Value &value : *tensors)
       if (const json::Object *tensor = value.getAsObject()) {
@@ -174,7 +174,7 @@ static Expected<std::vector<Tensor>> readTensors(const json::Object &metadata,
   for (const json::Value &value : list ? *list : json::Array()) {
     const json::Object *object = value.getAsObject();
     const json::Array *shape = object ? object->getArray("shape") : nullptr;
-    std::optional<int64_t> bytes = object ? object->getInteger("bytes") : std::nullopt;
+    std::optional<int64_t> bytes = object ? integerOf(*object, "bytes") : std::nullopt;
     if (!shape || shape->empty() || !bytes || *bytes < 0)
       return createStringError("its metadata are damaged");
     Tensor tensor;

@@ -37,13 +37,14 @@ Error Quantization::findBudget() {
   }
   // The last tensor is not padded.
   overhead = padded(*size) - tensors;
+  smallestFile = overhead + smallest;
   if (options.size) {
     if (!isGguf())
       return Error::success(); // probeExecutable() knows more
-    if (options.size < overhead + smallest)
+    if (options.size < smallestFile)
       return createStringError("--size " + llvm::Twine(options.size) +
                                " is too small: the smallest possible file has " +
-                               llvm::Twine(overhead + smallest) + " bytes");
+                               llvm::Twine(smallestFile) + " bytes");
     budget.bytes = options.size - overhead;
   } else if (options.bits > 0) {
     budget.bytes = uint64_t(options.bits * double(elements) / 8);
@@ -131,10 +132,12 @@ Error Quantization::probeExecutable() {
   llvm::sys::fs::remove(path);
   if (e)
     return e;
+  smallestProgram = bytes;
   if (bytes > options.size)
     return createStringError("--size " + llvm::Twine(options.size) +
                              " is too small: the smallest possible executable has " +
-                             llvm::Twine(bytes) + " bytes");
+                             llvm::Twine(bytes) + " bytes, the smallest possible GGUF file " +
+                             llvm::Twine(smallestFile));
   overhead = bytes - std::min(bytes, tensors);
   budget.bytes = options.size - overhead;
   return Error::success();

@@ -6,6 +6,7 @@
 #include "quern/Quantize/Program.h"
 #include "quern/Format/PackedLayout.h"
 #include "quern/Pipeline/Compile.h"
+#include "quern/Support/Json.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Path.h"
@@ -107,7 +108,7 @@ Error Program::load(StringRef path, unsigned threads) {
   if (functions->load(&options, &model, &error) != QUERN_OK)
     return createStringError(error.message);
   functions->modelInfo(model, &info);
-  Expected<llvm::json::Value> parsed = llvm::json::parse(info.metadata);
+  Expected<llvm::json::Value> parsed = parseJson(info.metadata, path);
   if (!parsed)
     return parsed.takeError();
   if (llvm::json::Object *object = parsed->getAsObject())

@@ -87,6 +87,8 @@ private:
   const ProviderInfo *provider = nullptr;
   uint64_t overhead = 0;           ///< bytes of the file beyond the tensors to be chosen
   Limits budget;                   ///< for those
+  uint64_t smallestFile = 0;       ///< bytes, as GGUF
+  uint64_t smallestProgram = 0;    ///< bytes, once probed
   std::unique_ptr<CostModel> cost; ///< null: bytes alone count
   Engine engine = nullptr;
   Assignment assignment;

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
 #include "quern/Quantize/Calibrate.h"
+#include "quern/Support/Json.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 using namespace quern;
@@ -36,9 +37,9 @@ Expected<json::Object> quern::quantize::readRecipe(StringRef name) {
                                "; shipped ones: fast, balanced, best");
     text = (*buffer)->getBuffer().str();
   }
-  Expected<json::Value> parsed = json::parse(text);
+  Expected<json::Value> parsed = parseJson(text, ("recipe '" + name + "'").str());
   if (!parsed)
-    return createStringError("recipe '" + name + "': " + llvm::toString(parsed.takeError()));
+    return parsed.takeError();
   json::Object *object = parsed->getAsObject();
   if (object && object->getObject("recipe"))
     object = object->getObject("recipe"); // of a report

@@ -80,6 +80,11 @@ json::Object Quantization::report() {
                    {"tensors", std::move(list)}};
   if (options.size)
     out["budget"] = int64_t(options.size);
+  json::Object smallest{{"gguf", int64_t(smallestFile)}};
+  if (smallestProgram)
+    smallest["executable"] = int64_t(smallestProgram);
+  if (!isFixed())
+    out["smallest"] = std::move(smallest);
   if (cost) {
     out["cost"] = options.cost.empty() ? (cost->isTime() ? "time" : "bitops") : options.cost;
     out["work"] = int64_t(work(assignment));
@@ -134,6 +139,12 @@ void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream 
   }
   os << llvm::format("\nsize         %lld bytes, %.3f bits a weight\n", *report.getInteger("bytes"),
                      *report.getNumber("bits"));
+  if (const json::Object *smallest = report.getObject("smallest")) {
+    os << "smallest     " << *smallest->getInteger("gguf") << " bytes as a GGUF file";
+    if (auto bytes = smallest->getInteger("executable"))
+      os << ", " << *bytes << " as an executable";
+    os << ", with these formats to choose from\n";
+  }
   if (auto speed = report.getNumber("tokens_per_second"))
     os << llvm::format("time         %.1f tokens/s decoding, by %s\n", *speed,
                        llvm::StringRef(text("cost")).starts_with("time=") ? "measured kernels"

@@ -1,6 +1,7 @@
 // What the readers of safetensors and model directories accept and refuse.
 #include "Builders.h"
 #include "quern/Import/Parsers.h"
+#include "quern/Support/Json.h"
 
 using namespace quern::import;
 using namespace quern::test;
@@ -81,12 +82,12 @@ TEST(Safetensors, RefusesBadTensors) {
 }
 
 TEST(Json, NestingIsBounded) {
-  auto value = parseJson(std::string(100000, '['), "f");
+  auto value = quern::parseJson(std::string(100000, '['), "f");
   ASSERT_FALSE(bool(value));
   EXPECT_CONTAINS(llvm::toString(value.takeError()),
                   "f: JSON: nested deeper than 64 levels at byte 64");
   // Brackets in strings do not count, nor do keys of different objects.
-  auto good = parseJson("{\"a\":{\"a\":\"[[[\\\"[[\"},\"b\":[{\"a\":1},{\"a\":2}]}", "f");
+  auto good = quern::parseJson("{\"a\":{\"a\":\"[[[\\\"[[\"},\"b\":[{\"a\":1},{\"a\":2}]}", "f");
   EXPECT_TRUE(bool(good)) << llvm::toString(good.takeError());
 }
 

@@ -4,16 +4,21 @@
 // A scan beforehand bounds the nesting and finds the repetitions.
 //
 //===----------------------------------------------------------------------===//
-#include "Common.h"
-#include "quern/Import/Parsers.h"
+#include "quern/Support/Json.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/Twine.h"
+#include "llvm/Support/Error.h"
 
 using namespace llvm;
 
-namespace quern::import {
+namespace quern {
 namespace {
 
 constexpr unsigned maxDepth = 64;
+
+Error fileError(StringRef path, const Twine &message) {
+  return createStringError(Twine(path) + ": " + message);
+}
 
 /// One pass over the text, outside of the grammar: strings and brackets only. What it does not
 /// understand the real parser will refuse.
@@ -114,4 +119,4 @@ Expected<json::Value> parseJson(StringRef text, StringRef path) {
   return value;
 }
 
-} // namespace quern::import
+} // namespace quern
