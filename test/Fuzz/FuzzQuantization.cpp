@@ -35,7 +35,9 @@ Statistics statistics(Decisions &d, unsigned inputs) {
     std::vector<std::string> names(d.below(3));
     for (std::string &name : names)
       name = d.pick(matrices);
-    InputStatistics input(std::move(names), 1 + d.below(5));
+    InputStatistics input(std::move(names), 1 + d.below(5), /*hessian=*/d.below(3) != 0);
+    input.expert = int32_t(d.below(3)) - 1;
+    input.positions = Positions(d.below(3));
     std::vector<float> row(input.columns);
     for (unsigned rows = d.below(3); rows > 0; --rows) {
       for (float &v : row)
@@ -54,16 +56,47 @@ std::string slurp(const std::string &path) {
   return (*buffer)->getBuffer().str();
 }
 
-/// Bytes changed behind the header, whose size and hash are put right again more often than not.
-void damage(Decisions &d, std::string &file) {
-  constexpr size_t head = 24, hashAt = 16;
-  std::string body = file.substr(head);
-  quern::fuzz::spoil(d, body, 2);
-  file = file.substr(0, head) + body;
-  if (d.rarely(30))
-    return;
-  uint64_t words[2] = {file.size(), llvm::xxh3_64bits(body)};
-  std::memcpy(file.data() + hashAt - 8, words, sizeof(words));
+template <typename T> T readAt(const std::string &file, size_t at) {
+  T value;
+  std::memcpy(&value, file.data() + at, sizeof(T));
+  return value;
+}
+template <typename T> void writeAt(std::string &file, size_t at, T value) {
+  std::memcpy(file.data() + at, &value, sizeof(T));
+}
+
+/// Changes a good file: a block of sums, or the directory. Hashes and the size are put right again
+/// more often than not.
+void damage(Decisions &d, std::string &file, unsigned inputs) {
+  bool mended = !d.rarely(30);
+  uint64_t directory = readAt<uint64_t>(file, 16);
+  size_t at = directory;
+  auto skipString = [&] { at += 4 + readAt<uint32_t>(file, at); };
+  skipString();
+  skipString();
+  at += 12; // tokens, inputs
+  for (unsigned i = 0; i < inputs; ++i) {
+    uint32_t weights = readAt<uint32_t>(file, at);
+    at += 4;
+    for (uint32_t w = 0; w < weights; ++w)
+      skipString();
+    at += 4 + 2 + 16; // expert, flags, columns, rows
+    uint64_t begin = readAt<uint64_t>(file, at), end = directory;
+    if (i + 1 == inputs && d.below(2)) { // the last block ends where the directory begins
+      for (unsigned changes = 1 + d.below(3); changes > 0; --changes)
+        writeAt(file, begin + (d.byte() << 8 | d.byte()) % (end - begin - 7), d.word());
+      if (mended)
+        writeAt(file, at + 8, llvm::xxh3_64bits(llvm::StringRef(file).slice(begin, end)));
+    }
+    at += 16;
+  }
+  std::string entries = file.substr(directory);
+  quern::fuzz::spoil(d, entries, 2);
+  file = file.substr(0, directory) + entries;
+  if (mended) {
+    writeAt(file, 8, uint64_t(file.size()));
+    writeAt(file, 24, llvm::xxh3_64bits(entries));
+  }
   quern::fuzz::spoil(d, file, 40);
 }
 
@@ -73,7 +106,7 @@ bool fuzzStatistics(Decisions &d, Folder &folder, quern::fuzz::Tally &tally) {
   if (llvm::Error e = statistics(d, inputs).write(path, /*force=*/true))
     abort();
   std::string file = slurp(path);
-  damage(d, file);
+  damage(d, file, inputs);
   folder.write("s.qst", file);
   isStatistics(path);
   llvm::Expected<Statistics> read = Statistics::read(path);
@@ -87,19 +120,23 @@ bool fuzzStatistics(Decisions &d, Folder &folder, quern::fuzz::Tally &tally) {
   ++tally.header;
   for (const InputStatistics &input : read->inputs)
     for (const std::string &name : input.weights)
-      if (!read->find(name))
-        abort();
+      read->find(name, input.expert);
   std::string text;
   llvm::raw_string_ostream os(text);
   read->print(os);
   os << llvm::json::Value(read->summary());
+  for (const InputStatistics &input : read->inputs)
+    for (int64_t i = 0; i < std::min<int64_t>(input.columns, 8); ++i)
+      os << input.at(i, 0) << input.meanSquare(i);
   Statistics other = *read;
   if (llvm::Error e = other.merge(*read)) // the same inputs
     abort();
-  // What was read can be written, and is then the same.
+  // What was read can be written, and read again.
   if (llvm::Error e = read->write(path, /*force=*/true))
     abort();
-  return good(Statistics::read(path));
+  if (!good(Statistics::read(path)))
+    abort();
+  return true;
 }
 
 //===--- JSON -------------------------------------------------------------===//
