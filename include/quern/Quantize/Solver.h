@@ -69,8 +69,8 @@ struct Solution {
 bool isSolvable(const format::Spec &spec);
 
 /// Solves for `rows` x hessian.columns values. No row ends with a greater error, by the damped H,
-/// than it has when rounded to nearest. Formats that are not solvable are rounded to
-/// nearest. `tensor` is for messages.
+/// than it has when rounded to nearest, but that learned tables are fitted to all rows together.
+/// Formats that are not solvable are rounded to nearest. `tensor` is for messages.
 llvm::Expected<Solution> solve(const format::Spec &spec, llvm::ArrayRef<float> values, int64_t rows,
                                const Hessian &hessian, const SolveOptions &options,
                                llvm::StringRef tensor = "");

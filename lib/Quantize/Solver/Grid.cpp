@@ -14,14 +14,16 @@ using namespace quern::quantize;
 using format::Code;
 using format::Level;
 
-CodeGrid::CodeGrid(const Code &code) {
+CodeGrid::CodeGrid(const Code &code, llvm::ArrayRef<float> table) {
   size_t count = size_t(1) << code.bitsPerIndex();
   if (code.kind == Code::Kind::Ternary)
     count = 3; // the fourth pattern is no value of the format
+  if (code.kind == Code::Kind::Table && !code.table.isLearned())
+    table = code.table.values();
   std::vector<float> decoded(count);
   for (uint64_t raw = 0; raw < count; ++raw)
     if (code.kind == Code::Kind::Table)
-      decoded[raw] = code.table.values()[raw];
+      decoded[raw] = table[raw];
     else
       decoded[raw] = format::decodeCode(code, raw);
   std::vector<uint64_t> sorted(count);
@@ -67,10 +69,9 @@ bool LevelRow::allAdjustable() const {
   return true;
 }
 
-bool LevelRow::isSigned() const {
-  return std::any_of(levels->begin(), levels->end(), [](const Level &level) {
-    return (format::minValue(level.number) + level.addend) * level.multiplier < 0;
-  });
+bool LevelRow::isInnerSigned() const {
+  const Level &inner = levels->back();
+  return (format::minValue(inner.number) + inner.addend) * inner.multiplier < 0;
 }
 
 float LevelRow::outside(size_t l, int64_t tile) const {

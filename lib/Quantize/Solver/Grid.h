@@ -14,7 +14,8 @@ namespace quern::quantize {
 /// The values of a scalar code.
 class CodeGrid {
 public:
-  explicit CodeGrid(const format::Code &code);
+  /// `table`: the entries of a learned one.
+  explicit CodeGrid(const format::Code &code, llvm::ArrayRef<float> table = {});
 
   /// Index of the value nearest to `unit` (the lower of equals).
   uint32_t nearest(float unit) const {
@@ -49,8 +50,8 @@ public:
   /// Whether numbers of this level are this row's own.
   bool adjustable(size_t l) const { return level(l).tile.rows == 1; }
   bool allAdjustable() const;
-  /// Whether the product may be negative.
-  bool isSigned() const;
+  /// Whether products of neighbouring innermost tiles may differ in sign.
+  bool isInnerSigned() const;
   int64_t tileColumns(size_t l) const { return tiles[l]; }
   int64_t tileCount(size_t l) const { return int64_t(values[l].size()); }
   /// Tile of the innermost level that holds `column`.

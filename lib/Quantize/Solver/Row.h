@@ -42,6 +42,10 @@ public:
   bool descendCodes();
   bool descendLevels();
 
+  /// For the row's codes and levels, adds to the normal equations A e = b of a table's entries:
+  /// `a` [entries][entries], `b` [entries].
+  void addTableTerms(double *a, double *b);
+
 private:
   float unit(int64_t k) const { return grid.value(codes[size_t(k)]) - zeroAt(k); }
   float scaleAt(int64_t k) const { return scaleOf[size_t(k)]; }

@@ -35,7 +35,8 @@ void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeigh
                   float &offsetOut) {
   bool withOffset = !offset.empty();
   float sign = spec.offsetSign < 0 ? -1 : 1;
-  bool offsetSigned = withOffset && offset.isSigned(), scaleSigned = scale.isSigned();
+  // Tiles choose a sign each only where an unsigned inner level does not tie them together.
+  bool offsetSigned = withOffset && offset.isInnerSigned(), scaleSigned = scale.isInnerSigned();
   float least = INFINITY, most = -INFINITY;
   for (int64_t k = first; k < end; ++k) {
     least = std::min(least, w[size_t(k)]);

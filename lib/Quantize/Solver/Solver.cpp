@@ -4,12 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Solver.h"
-#include "Row.h"
+#include "TableFit.h"
 #include "quern/Format/Encode.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/ThreadPool.h"
 #include <Eigen/Core>
-#include <mutex>
+#include <numeric>
 
 using namespace quern;
 using namespace quern::quantize;
@@ -46,7 +46,7 @@ bool quern::quantize::isSolvable(const format::Spec &spec) {
   const format::Code &code = spec.code;
   if (code.kind == Kind::Table)
     return code.valuesPerIndex() == 1 && code.table.signs == format::Table::Signs::None &&
-           !code.table.isLearned() && code.bitsPerIndex() <= 8;
+           code.bitsPerIndex() <= 8;
   return code.bitsPerIndex() <= 8;
 }
 
@@ -127,42 +127,44 @@ Expected<Solution> quern::quantize::solve(const format::Spec &spec, ArrayRef<flo
   std::vector<float> decoded(values.size());
   if (Error e = format::decode(spec, out.components, decoded))
     return std::move(e);
-  bool solvable = options.method != Method::Nearest && isSolvable(spec);
-  std::optional<CodeGrid> grid;
-  if (solvable)
-    grid.emplace(spec.code);
-  {
-    llvm::DefaultThreadPool pool(llvm::hardware_concurrency(options.threads));
+  llvm::DefaultThreadPool pool(llvm::hardware_concurrency(options.threads));
+  auto forTasks = [&](llvm::function_ref<void(int64_t task, int64_t first, int64_t count)> run) {
     for (int64_t task = 0; task < tasks; ++task)
-      pool.async([&, task] {
-        int64_t first = task * rowsPerTask, count = std::min(rowsPerTask, rows - first);
-        nearest[size_t(task)] = errorOf(first, count, decoded);
-        if (!solvable)
-          return;
-        Row row(spec, *grid, hessian);
-        for (int64_t r = first; r < first + count; ++r) {
-          row.load(out.components, r, &values[size_t(r * columns)]);
-          solveRow(row, options);
-          row.store(out.components, r);
-        }
-      });
+      pool.async(
+          [=] { run(task, task * rowsPerTask, std::min(rowsPerTask, rows - task * rowsPerTask)); });
     pool.wait();
-    if (solvable) {
-      if (Error e = format::decode(spec, out.components, decoded))
-        return std::move(e);
-      for (int64_t task = 0; task < tasks; ++task)
-        pool.async([&, task] {
-          int64_t first = task * rowsPerTask;
-          solved[size_t(task)] = errorOf(first, std::min(rowsPerTask, rows - first), decoded);
-        });
-      pool.wait();
-    } else {
-      solved = nearest;
-    }
-  }
-  for (int64_t task = 0; task < tasks; ++task) {
-    out.nearestError += nearest[size_t(task)];
-    out.error += solved[size_t(task)];
+  };
+  auto measure = [&](std::vector<double> &errors) {
+    forTasks([&](int64_t task, int64_t first, int64_t count) {
+      errors[size_t(task)] = errorOf(first, count, decoded);
+    });
+    return std::accumulate(errors.begin(), errors.end(), 0.0);
+  };
+  out.error = out.nearestError = measure(nearest);
+  if (options.method == Method::Nearest || !isSolvable(spec))
+    return out;
+  // A learned table is fitted again once codes have been chosen, and they are chosen again.
+  for (int pass = 0; pass < (isLearnedScalar(spec) ? 3 : 1); ++pass) {
+    format::Components now = out.components;
+    if (pass)
+      now.table =
+          fitTable(spec, values, CodeGrid(spec.code, now.table), hessian, now, options.threads);
+    CodeGrid grid(spec.code, now.table);
+    forTasks([&](int64_t, int64_t first, int64_t count) {
+      Row row(spec, grid, hessian);
+      for (int64_t r = first; r < first + count; ++r) {
+        row.load(now, r, &values[size_t(r * columns)]);
+        solveRow(row, options);
+        row.store(now, r);
+      }
+    });
+    if (Error e = format::decode(spec, now, decoded))
+      return std::move(e);
+    double error = measure(solved);
+    if (pass && !(error < out.error))
+      break;
+    out.error = error;
+    out.components = std::move(now);
   }
   return out;
 }

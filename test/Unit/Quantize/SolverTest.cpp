@@ -264,3 +264,38 @@ TEST(Solver, OddShapes) {
             "tensor 'blk.0.w': expected rows of 40 values for its statistics, found 40 values in 2 "
             "rows");
 }
+
+TEST(Solver, UnsignedInnerScalesServeLopsidedCodes) {
+  // Codes from -8 to 7: the solver must not ask neighbouring groups for scales of either sign.
+  int64_t rows = 16, columns = 256;
+  Hessian hessian = prepare(randomHessian(columns, 1000, 11), columns, 1e-3);
+  std::vector<float> w = randomWeights(rows * columns, 12);
+  auto errorOf = [&](const char *text) {
+    auto spec = llvm::cantFail(format::parse(text));
+    return llvm::cantFail(solve(spec, w, rows, hessian, {Method::Descent, 8, 2})).error;
+  };
+  EXPECT_LT(errorOf("i4, scale f16[1x256] * ui6[1x32]"),
+            1.3 * errorOf("i4, scale f16[1x256] * i6[1x32]"));
+}
+
+TEST(Solver, LearnedTablesSuitTheHessian) {
+  // Fitted to codes and H, a table beats k-means of the values; the same for any number of threads.
+  int64_t rows = 48, columns = 128;
+  Hessian hessian = prepare(randomHessian(columns, 300, 51), columns, 1e-3);
+  std::vector<float> w = randomWeights(rows * columns, 52);
+  for (float &v : w)
+    v = v * v * v; // far from what even steps suit
+  auto learned = llvm::cantFail(format::parse("table<1, 3 bit, f16>, scale f16[1x32]"));
+  auto even = llvm::cantFail(format::parse("i3, scale f16[1x32]"));
+  auto solved = llvm::cantFail(solve(learned, w, rows, hessian, {Method::Descent, 8, 1}));
+  auto again = llvm::cantFail(solve(learned, w, rows, hessian, {Method::Descent, 8, 3}));
+  auto nearest = llvm::cantFail(solve(learned, w, rows, hessian, {Method::Nearest, 8, 1}));
+  EXPECT_EQ(solved.components, again.components);
+  EXPECT_NE(solved.components.table, nearest.components.table);
+  EXPECT_LT(solved.error, 0.8 * nearest.error);
+  EXPECT_LT(solved.error,
+            llvm::cantFail(solve(even, w, rows, hessian, {Method::Descent, 8, 1})).error);
+  EXPECT_NEAR(solved.error,
+              weightedError(w, decoded(learned, solved.components), rows, columns, hessian.raw),
+              1e-9 * solved.error);
+}
