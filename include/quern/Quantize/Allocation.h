@@ -23,6 +23,7 @@ struct Option {
   uint64_t bytes = 0; ///< stored
   double cost = 0;    ///< additive; not negative, finite
   uint64_t work = 0; ///< a second resource: picoseconds, bit operations, whatever the caller counts
+  int32_t kind = -1; ///< options of one kind share what allocateKinds() charges once; -1: nothing
 };
 
 struct Item {
@@ -90,6 +91,14 @@ struct EngineInfo {
   llvm::StringLiteral name, summary;
   Engine run;
 };
+/// The engine's choice where every kind of options that any item has takes `bytesOfKind` once (the
+/// code of a kernel): those bytes and the options' stay within the budget of bytes. Which kinds are
+/// worth theirs is a heuristic. Assignment::bytes are those of the options.
+llvm::Expected<Assignment> allocateKinds(llvm::ArrayRef<Item> items, Limits limits,
+                                         uint64_t bytesOfKind, Engine engine);
+/// How many kinds a choice has.
+size_t countKinds(llvm::ArrayRef<Item> items, llvm::ArrayRef<uint32_t> choice);
+
 /// All engines of this build.
 llvm::ArrayRef<EngineInfo> engines();
 llvm::Expected<Engine> parseEngine(llvm::StringRef name);

@@ -1,5 +1,6 @@
 //===- AllocationTest.cpp - The engines against brute force ---------------===//
 #include "quern/Quantize/Allocation.h"
+#include "llvm/ADT/STLExtras.h"
 #include <cmath>
 #include <gtest/gtest.h>
 #include <random>
@@ -53,6 +54,49 @@ TEST(Allocation, KnapsackEqualsBruteForce) {
     EXPECT_NEAR(found->cost, expected, 1e-12);
     EXPECT_EQ(evaluate(items, found->choice).cost, found->cost);
   }
+}
+
+TEST(Allocation, KindsArePaidOnce) {
+  Engine exact = [](llvm::ArrayRef<Item> items, Limits limits) { return knapsack(items, limits); };
+  std::mt19937 random(9);
+  double ratio = 0;
+  int feasible = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    std::vector<Item> items = randomItems(random, 5, 4, 1);
+    for (Item &item : items)
+      for (auto [o, option] : llvm::enumerate(item.options)) {
+        option.bytes = 10 * (o + 1); // more bytes cost less
+        option.cost /= double(o + 1);
+        option.kind = int32_t(o) + 4 * (trial % 2 && &item == &items[0]);
+      }
+    constexpr uint64_t bytesOfKind = 15, budget = 150;
+    double expected = INFINITY;
+    std::vector<uint32_t> choice(items.size());
+    for (int all = 0; all < 1 << 10; ++all) {
+      for (size_t i = 0; i < 5; ++i)
+        choice[i] = uint32_t(all >> (2 * i)) & 3;
+      Assignment sum = evaluate(items, choice);
+      if (sum.bytes + bytesOfKind * countKinds(items, choice) <= budget)
+        expected = std::min(expected, sum.cost);
+    }
+    auto found = allocateKinds(items, budget, bytesOfKind, exact);
+    ASSERT_TRUE(bool(found));
+    EXPECT_LE(found->bytes + bytesOfKind * countKinds(items, found->choice), budget);
+    EXPECT_GE(found->cost, expected - 1e-12);
+    ratio += found->cost / expected;
+    ++feasible;
+    // What one format for all reaches, it reaches.
+    for (uint32_t o = 0; o < 4; ++o) {
+      Assignment same = evaluate(items, std::vector<uint32_t>(5, o));
+      if (same.bytes + bytesOfKind * countKinds(items, same.choice) <= budget)
+        EXPECT_LE(found->cost, same.cost + 1e-12);
+    }
+  }
+  EXPECT_LT(ratio / feasible, 1.1);
+  // Nothing to pay: the engine's own answer.
+  std::vector<Item> items = randomItems(random, 5, 4, 1);
+  EXPECT_EQ(llvm::cantFail(allocateKinds(items, 150, 0, exact)).choice,
+            llvm::cantFail(knapsack(items, 150)).choice);
 }
 
 TEST(Allocation, OthersAreFeasibleAndNoBetter) {
