@@ -87,6 +87,15 @@ static constexpr KnownFormat known[] = {
     {"int2_channel", "i2, scale f32[1x*]", "a scale per row"},
     {"int2_g64_asym", "ui2, scale f16[1x64], zero ui2[1x64]", "grouped"},
     {"int2_g16", "i2, scale f16[1x16]", "grouped"},
+    // What executables and IR choose from: groups scaled relative to 256 columns, by either sign.
+    {"lm2_g16", "table<lm2>, scale f16[1x256] * i4[1x16]", "Lloyd-Max levels"},
+    {"lm3_g32", "table<lm3>, scale f16[1x256] * i4[1x32]", "Lloyd-Max levels"},
+    {"lm3_g16", "table<lm3>, scale f16[1x256] * i6[1x16]", "Lloyd-Max levels"},
+    {"lm4_g32", "table<lm4>, scale f16[1x256] * i6[1x32]", "Lloyd-Max levels"},
+    {"lm5_g32", "table<lm5>, scale f16[1x256] * i6[1x32]", "Lloyd-Max levels"},
+    {"lm6_g32", "table<lm6>, scale f16[1x256] * i8[1x32]", "Lloyd-Max levels"},
+    {"int7_g32", "i7, scale f16[1x256] * i8[1x32]", "grouped, two scale levels"},
+    {"int8_g32", "i8, scale f16[1x256] * i8[1x32]", "grouped, two scale levels"},
     // Few bits.
     {"bitnet", "ternary, scale f32[*]", "BitNet b1.58"},
     {"binary_channel", "sign, scale f32[1x*]", "sign planes"},

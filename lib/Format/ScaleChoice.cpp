@@ -128,11 +128,15 @@ float BaseEncoder::searchScale(llvm::ArrayRef<float> rest, llvm::ArrayRef<float>
   static constexpr float fine[] = {1, 0.97f, 0.94f, 0.91f, 0.88f, 0.84f, 0.8f, 1.04f};
   static constexpr float few[] = {1, 0.8f, 0.65f, 0.5f, 0.4f, 0.3f}; // of very few levels
   static constexpr float coarse[] = {1, 0.8f, 0.6f};                 // where rounding is slow
+  // Of many levels, the outermost of which lie far from each other.
+  static constexpr float wide[] = {1, 0.85f, 0.92f, 1.05f, 1.1f, 1.15f, 1.2f, 1.25f, 1.3f, 1.4f};
   llvm::ArrayRef<float> factors = fine;
   if (rounder.isVector())
     factors = coarse;
   else if (spec.code.bitsPerIndex() <= 2)
     factors = few;
+  else if (spec.code.kind == Code::Kind::Table && spec.code.bitsPerIndex() > 4)
+    factors = wide;
   CodeRounder::Fit best = {start, INFINITY};
   for (float factor : factors) {
     CodeRounder::Fit fit = rounder.fit(rest, zero, start * factor);

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Format/Tables.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace quern::format;
 
@@ -21,7 +22,7 @@ struct Lattice {
 static Table scalarTable(llvm::StringRef name, std::vector<float> entries) {
   Table table;
   table.name = name.str();
-  table.indexBits = 4;
+  table.indexBits = llvm::Log2_64(entries.size());
   table.entries = std::move(entries);
   return table;
 }
@@ -54,6 +55,19 @@ static const std::vector<Table> &tables() {
                           0.7229568362236023f, 1.0f}),
       scalarTable("iq4nl",
                   {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}),
+      // Lloyd-Max levels of normally distributed groups of 32 whose scale may have either sign: one
+      // side reaches further (benchmarks/levels.py).
+      scalarTable("lm2", {-126, -43, 16, 84}),
+      scalarTable("lm3", {-87, -52, -30, -12, 5, 23, 44, 72}),
+      scalarTable("lm4", {-115, -85, -66, -51, -38, -27, -17, -7, 3, 14, 25, 37, 50, 64, 81, 102}),
+      scalarTable("lm5",
+                  {-100, -80, -69, -61, -54, -47, -41, -36, -31, -26, -22, -18, -14, -10, -6, -2,
+                   2,    6,   10,  14,  18,  22,  26,  30,  35,  40,  45,  51,  58,  66,  79, 89}),
+      scalarTable("lm6", {-109, -85, -79, -72, -66, -61, -57, -53, -50, -47, -44, -41, -39,
+                          -37,  -35, -33, -31, -29, -27, -25, -23, -21, -19, -17, -15, -13,
+                          -11,  -9,  -7,  -5,  -3,  -1,  1,   3,   5,   7,   9,   11,  13,
+                          15,   17,  19,  21,  23,  25,  27,  29,  31,  33,  35,  37,  39,
+                          42,   45,  48,  51,  54,  57,  61,  65,  71,  78,  87,  101}),
       // f4E2M1FN doubled, with a single zero: how GGUF reads MXFP4 and NVFP4.
       scalarTable("e2m1x2", {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}),
       latticeTable("iq1", 8, 11, {iq1sGrid, 2, {-1, 0, 1}}),
