@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "DecoderBuilder.h"
+#include "quern/Format/FileType.h"
 
 using namespace mlir;
 using namespace quern;
@@ -92,10 +93,12 @@ WeightOp DecoderBuilder::declare(const import::TensorInfo &info, StringRef fullN
                            FlatSymbolRefAttr::get(builder.getContext(), fileSymbol(segment.file)),
                            segment.offset, segment.size, /*level=*/0));
   }
-  bool gguf = model.container == import::Container::GGUF;
+  // Plain numbers lie the same in either; what quantization made of a tensor goes by its type.
+  bool blocks = format::ggufType(info.fileType) &&
+                (model.container == import::Container::GGUF || !info.spec.isPlain());
   return WeightOp::create(
       globals, at(fullName), fullName, getStoredType(builder.getContext(), info.shape, info.spec),
-      LayoutAttr::get(builder.getContext(), gguf ? LayoutKind::GGUF : LayoutKind::Canonical, 0),
+      LayoutAttr::get(builder.getContext(), blocks ? LayoutKind::GGUF : LayoutKind::Canonical, 0),
       builder.getArrayAttr(components), FlatSymbolRefAttr(), IntegerAttr());
 }
 

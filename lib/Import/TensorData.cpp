@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Common.h"
-#include "quern/Format/FileType.h"
+#include "quern/Format/Matrix.h"
 #include "quern/Import/ModelFile.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/FileSystem.h"
@@ -113,10 +113,7 @@ Error decodeRows(const TensorInfo &info, ArrayRef<uint8_t> bytes, int64_t rows, 
                  MutableArrayRef<float> out) {
   if (const format::FileType *type = format::ggufType(info.fileType))
     return type->decode(bytes, rows, cols, out);
-  format::Components components;
-  if (Error e = format::unpackCanonical(info.spec, {bytes}, 0, rows, cols, components))
-    return e;
-  return format::decode(info.spec, components, out);
+  return format::decodeMatrix(info.spec, bytes, rows, cols, out);
 }
 
 } // namespace quern::import

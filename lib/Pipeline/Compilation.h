@@ -24,6 +24,8 @@ public:
 private:
   llvm::Error checkOptions();
   llvm::Error buildModel();
+  llvm::Error readModel();
+  llvm::Error readModuleFile();
   llvm::Error lowerForPlan();
   llvm::Error writeModule();
   llvm::Error writeText();
@@ -51,14 +53,16 @@ private:
   std::string output;
   std::vector<target::TargetInfo> targets; ///< best first
   import::ModelFile model;
-  import::ModelConfig config;
+  import::ModelConfig config; ///< of IR: name, architecture and context alone
+  bool isIr = false;          ///< `model` was not read
   std::optional<format::Spec> format;
   architectures::BuildOptions build;
   std::unique_ptr<OwnedModule> owned; ///< the model level
   std::string bytecode;               ///< the same
   std::vector<TargetFacts> facts;     ///< by target
   PackPlan plan;
-  std::vector<uint8_t> tokenizer; ///< the blob
+  std::vector<uint8_t> tokenizer;   ///< the blob
+  std::vector<uint8_t> chat;        ///< the format, serialized
   llvm::SmallString<128> temporary; ///< folder for objects
 };
 

@@ -5,9 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
-#include "quern/Pipeline/EncodeWeights.h"
+#include "ModuleData.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/IR/Verifier.h"
+#include "quern/Pipeline/EncodeWeights.h"
+#include "quern/Pipeline/InspectModule.h"
 
 using namespace mlir;
 using namespace quern;
@@ -20,11 +22,16 @@ namespace json = llvm::json;
 /// few need.
 static constexpr int64_t defaultContext = 4096;
 
-Error Compilation::buildModel() {
-  Expected<import::ModelFile> opened = import::open(options.model);
-  if (!opened)
-    return opened.takeError();
-  model = std::move(*opened);
+/// Builds the module from a model file.
+Error Compilation::readModel() {
+  if (options.source) {
+    model = *options.source;
+  } else {
+    Expected<import::ModelFile> opened = import::open(options.model);
+    if (!opened)
+      return opened.takeError();
+    model = std::move(*opened);
+  }
   Expected<import::ModelConfig> read = import::readConfig(model);
   if (!read)
     return read.takeError();
@@ -50,6 +57,57 @@ Error Compilation::buildModel() {
   if (!built)
     return built.takeError();
   owned->module = std::move(*built);
+  return Error::success();
+}
+
+/// Takes the module from a file; what the options say otherwise is changed in it.
+Error Compilation::readModuleFile() {
+  isIr = true;
+  Expected<std::unique_ptr<OwnedModule>> read = quern::readModuleFile(options.model);
+  if (!read)
+    return read.takeError();
+  owned = std::move(*read);
+  ModuleOp module = *owned->module;
+  auto known = module->getAttrOfType<DictionaryAttr>(QuernDialect::kModelAttr);
+  auto text = [&](StringRef key) {
+    auto value = known ? known.getAs<StringAttr>(key) : StringAttr();
+    return value ? value.str() : std::string();
+  };
+  config.name = text("name");
+  config.architecture = text("architecture");
+  for (auto [key, value] : {std::pair("vocab", &config.vocab), std::pair("width", &config.width)}) {
+    auto number = known ? known.getAs<IntegerAttr>(key) : IntegerAttr();
+    if (!number || number.getValue().getBitWidth() > 64 || number.getInt() < 1)
+      return createStringError(options.model + ": '" + QuernDialect::kModelAttr +
+                               "' has no positive '" + key + "'");
+    *value = number.getInt();
+  }
+  KvCacheType cache = cacheOf(module);
+  if (!cache)
+    return createStringError(options.model + ": it has no function with a KV cache");
+  config.context = cache.getContextLength();
+  if (options.context > config.context)
+    return createStringError(options.model + ": --context " + Twine(options.context) +
+                             " is beyond the " + Twine(config.context) +
+                             " positions this IR was made for");
+  build.context = options.context ? options.context : config.context;
+  if (options.kvCache.empty())
+    build.cache = cache.getElement();
+  setCache(module, KvCacheType::get(module.getContext(), cache.getLayers(), cache.getKvHeads(),
+                                    cache.getHeadDim(), build.cache, build.context));
+  if (build.activations != ActivationFormat::Fast)
+    module.walk([&](WeightedOpInterface op) {
+      auto linear = dyn_cast<LinearOp>(op.getOperation());
+      auto type = cast<RankedTensorType>(op.getWeightOperand().get().getType());
+      if (!getFormat(type).isPlain() && !(linear && linear.getStaticScale()))
+        op.setActivations(build.activations);
+    });
+  return Error::success();
+}
+
+Error Compilation::buildModel() {
+  if (Error e = !options.source && isModule(options.model) ? readModuleFile() : readModel())
+    return e;
   if (Error e = verifyModel(*owned))
     return createStringError(options.model + ": " + llvm::toString(std::move(e)));
   if (!options.passes.empty()) {
@@ -59,8 +117,7 @@ Error Compilation::buildModel() {
       return createStringError("after --passes: " + llvm::toString(std::move(e)));
   }
   if (format)
-    if (Error e =
-            encodeWeights(*owned->module, *format, build.activations, options.dequantize))
+    if (Error e = encodeWeights(*owned->module, *format, build.activations, options.dequantize))
       return e;
   if (options.observers)
     if (Error e = runPasses(*owned, "quern-insert-observers"))
@@ -108,6 +165,12 @@ Error Compilation::lowerForPlan() {
 }
 
 Error Compilation::writeModule() {
+  if (options.weightsBeside) {
+    if (Error e = readTokenizer())
+      return e;
+    return writeModuleFile(*owned->module, output, options.emit == EmitKind::Bytecode,
+                           options.force, {tokenizer, chat});
+  }
   auto file = OutputFile::create(output, options.force);
   if (!file)
     return file.takeError();

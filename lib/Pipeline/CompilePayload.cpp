@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "ModuleData.h"
 #include "quern/Emit/Link.h"
 #include "quern/Import/ChatTemplate.h"
 #include "quern/Import/Tokenizer.h"
@@ -29,6 +30,15 @@ Error Compilation::writeSections(emit::PayloadWriter &writer) {
 }
 
 Error Compilation::readTokenizer() {
+  if (isIr) {
+    Expected<ModuleExtras> extras = readModuleExtras(*owned->module, options.model);
+    if (!extras)
+      return extras.takeError();
+    tokenizer = std::move(extras->tokenizer);
+    chat = std::move(extras->chat);
+    return Error::success();
+  }
+  chat = import::readChatFormat(model).serialize();
   auto data = import::readTokenizer(model);
   if (!data)
     return data.takeError();
@@ -47,7 +57,7 @@ Error Compilation::writePayload(StringRef image) {
     writer.begin(runtime::TokenizerSection);
     writer.write(tokenizer);
     writer.begin(runtime::ChatSection);
-    writer.write(import::readChatFormat(model).serialize());
+    writer.write(chat);
     writer.begin(runtime::MetadataSection);
     writer.write(*text);
     return writer.finish();

@@ -9,6 +9,8 @@
 #include "mlir/Parser/Parser.h"
 #include "quern/Architectures/Architectures.h"
 #include "quern/Import/Tokenizer.h"
+#include "quern/Pipeline/InspectModule.h"
+#include "quern/Pipeline/ModuleFile.h"
 #include "quern/Pipeline/Register.h"
 #include "quern/Reference/Interpreter.h"
 #include "quern/Runtime/Tokenizer.h"
@@ -162,7 +164,7 @@ Error parse(int argc, char **argv, Options &options) {
 Expected<mlir::OwningOpRef<mlir::ModuleOp>> load(mlir::MLIRContext &context,
                                                  const Options &options) {
   StringRef path = options.model;
-  if (!path.ends_with(".mlir") && !path.ends_with(".mlirbc"))
+  if (!isModule(path))
     return architectures::importModel(context, path, options.build);
   std::string messages;
   mlir::ScopedDiagnosticHandler handler(&context, [&](mlir::Diagnostic &diagnostic) {
@@ -172,18 +174,35 @@ Expected<mlir::OwningOpRef<mlir::ModuleOp>> load(mlir::MLIRContext &context,
   auto module = mlir::parseSourceFile<mlir::ModuleOp>(path, &context);
   if (!module)
     return createStringError(messages.empty() ? path + ": cannot be read" : Twine(messages));
+  if (Error e = resolveData(*module, path))
+    return std::move(e);
   return std::move(module);
 }
 
-Expected<std::vector<int32_t>> tokenizePrompt(const Options &options) {
+/// The tokenizer's blob: of IR as it carries it, else of the model.
+Expected<std::vector<uint8_t>> tokenizerBlob(mlir::ModuleOp module, const Options &options,
+                                             std::string &error) {
+  if (isModule(options.model)) {
+    Expected<ModuleExtras> extras = readModuleExtras(module, options.model);
+    if (!extras)
+      return extras.takeError();
+    return std::move(extras->tokenizer);
+  }
   Expected<import::ModelFile> model = import::open(options.model);
   if (!model)
     return model.takeError();
   Expected<runtime::TokenizerData> data = import::readTokenizer(*model);
   if (!data)
     return data.takeError();
+  return data->serialize(error);
+}
+
+Expected<std::vector<int32_t>> tokenizePrompt(mlir::ModuleOp module, const Options &options) {
   std::string error;
-  std::vector<uint8_t> blob = data->serialize(error);
+  Expected<std::vector<uint8_t>> read = tokenizerBlob(module, options, error);
+  if (!read)
+    return read.takeError();
+  const std::vector<uint8_t> &blob = *read;
   std::unique_ptr<runtime::Tokenizer> tokenizer;
   if (error.empty())
     tokenizer = runtime::Tokenizer::load(blob.data(), blob.size(), error);
@@ -267,7 +286,7 @@ Error run(const Options &options) {
   if (!module)
     return module.takeError();
   Expected<std::vector<int32_t>> tokens =
-      options.hasPrompt ? tokenizePrompt(options) : *options.tokens;
+      options.hasPrompt ? tokenizePrompt(**module, options) : *options.tokens;
   if (!tokens)
     return tokens.takeError();
   if (tokens->empty())

@@ -7,6 +7,7 @@
 #include "Arguments.h"
 #include "Commands.h"
 #include "Progress.h"
+#include "quern/Quantize/Quantize.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
@@ -20,7 +21,8 @@ static const char usage[] =
     "them on this host, one token at a time. `quern quantize --cost time=FILE` uses the file.\n"
     "Times are the host's: the same file is never made twice.\n\n"
     "  -o FILE           the times as JSON\n"
-    "  --formats F,F     GGUF types (default: those of `quern quantize`)\n"
+    "  --formats F,F     names or spellings, as of `quern quantize` (default:\n"
+    "                    its defaults)\n"
     "  --seconds S       for each kernel, about (default: 0.05)\n"
     "  --threads N       (default: all cores)\n"
     "  --force           overwrite FILE\n";
@@ -34,10 +36,7 @@ int measureKernels(int argc, char **argv) {
   arguments.number("--threads", options.threads);
   arguments.flag("--force", force);
   arguments.option("--formats", [&](llvm::StringRef text) {
-    llvm::SmallVector<llvm::StringRef> names;
-    text.split(names, ',', -1, /*KeepEmpty=*/false);
-    for (llvm::StringRef name : names)
-      options.formats.push_back(name.trim().str());
+    options.formats = quantize::splitFormats(text);
     return llvm::Error::success();
   });
   arguments.option("--seconds", [&](llvm::StringRef text) -> llvm::Error {

@@ -22,14 +22,15 @@ namespace quern::tool {
 static const char usage[] =
     "usage: quern quantize MODEL -o OUT BUDGET [options]\n\n"
     "Rounds the matrices of a float model, each to the format that keeps the model's predictions\n"
-    "best within the budget. OUT is a GGUF file if its name ends in .gguf, else an executable.\n\n"
+    "best within the budget. OUT is a GGUF file if its name ends in .gguf; the quantized IR, with\n"
+    "OUT.weights beside it, if it ends in .mlirbc (.mlir: as text); else an executable.\n\n"
     "  --size N              bytes of the file, at most: 80MB (1e6), 80MiB (2^20)\n"
     "  --bits B              stored bits per weight over all matrices, at most\n"
     "  --max-kl K            mean KL divergence on held-back windows of the text, at most: the\n"
     "                        smallest file that bisection finds\n"
     "  --tokens-per-second R decoding at least this fast, by the cost model\n"
     "  --bit-operations N    of a token's products, at most: 80M, 2G\n"
-    "  --format F            one GGUF type for all (Q4_K, ...)\n"
+    "  --format F            one for all (Q4_K, ...)\n"
     "  --allocation FILE     a format for each, of `quern allocate`\n"
     "                        One budget; with --engine ilp or greedy, one of the first two and "
     "one\n"
@@ -42,10 +43,11 @@ static const char usage[] =
     "  --text FILE           calibration text, UTF-8 (default: built-in prose in the public "
     "domain)\n"
     "  --statistics FILE     of `quern calibrate`, in place of a new run\n"
-    "  --formats F,F,...     types to choose from (default: Q2_K, Q3_K, IQ4_XS, Q4_K, Q5_K, Q6_K,\n"
-    "                        Q8_0, and those of small blocks where rows ask for them)\n"
-    "  --override P=F        this type for the tensors whose name matches a pattern: "
+    "  --formats F,F,...     formats to choose from: names (`quern formats`) or, with semicolons\n"
+    "                        between them, spellings. GGUF takes its own types alone\n"
+    "  --override P=F        this format for the tensors whose name matches a pattern: "
     "'blk.0.*=Q8_0'\n"
+    "  --target T,...        CPUs of an executable, as of `quern compile`\n"
     "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
     "  --solver S            descent (default), feedback, search, nearest\n"
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
@@ -180,11 +182,13 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
     return quantize::parseSize(text).moveInto(options.size);
   });
   arguments.option("--formats", [&](llvm::StringRef text) {
-    llvm::SmallVector<llvm::StringRef> names;
-    options.formats.clear();
-    text.split(names, ',', -1, /*KeepEmpty=*/false);
-    for (llvm::StringRef name : names)
-      options.formats.push_back(name.trim().str());
+    options.formats = quantize::splitFormats(text);
+    return llvm::Error::success();
+  });
+  arguments.option("--target", [&](llvm::StringRef text) {
+    options.targets.clear();
+    for (llvm::StringRef name : llvm::split(text, ','))
+      options.targets.push_back(name.str());
     return llvm::Error::success();
   });
   arguments.option("--transform", [&](llvm::StringRef text) {

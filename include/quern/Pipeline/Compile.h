@@ -12,6 +12,10 @@
 #include <string>
 #include <vector>
 
+namespace quern::import {
+struct ModelFile;
+}
+
 namespace quern {
 
 enum class EmitKind {
@@ -30,7 +34,10 @@ enum class EmitKind {
 llvm::Expected<EmitKind> parseEmitKind(llvm::StringRef name);
 
 struct CompileOptions {
-  std::string model, output; ///< an empty output: the model's name with the usual ending
+  /// A model, or model-level IR (Pipeline/ModuleFile.h). An empty output: its name with the usual
+  /// ending.
+  std::string model, output;
+  const import::ModelFile *source = nullptr; ///< if set, compiled in the place of `model`
   EmitKind emit = EmitKind::Executable;
   std::vector<std::string> targets; ///< empty: the portable set
   std::string format;               ///< for float weights; empty: keep their own
@@ -38,7 +45,7 @@ struct CompileOptions {
   std::string activations = "fast"; ///< f32, bf16, q8, int8, fast
   std::string kvCache;              ///< f32, f16, q8_0, q4; empty: f32 for a model of f32, else f16
   int64_t context = 0;              ///< 0: the model's own, at most 4096
-  bool weightsBeside = false;
+  bool weightsBeside = false;       ///< of IR: it then holds all that a program needs
   bool observers = false;  ///< show the inputs of products to the program's caller (calibration)
   bool boundaries = false; ///< let the program's caller run parts of it
   bool dequantize = false; ///< `format` replaces coded weights, too

@@ -8,7 +8,7 @@
 #ifndef QUERN_QUANTIZE_COST_H
 #define QUERN_QUANTIZE_COST_H
 
-#include "quern/Format/FileType.h"
+#include "quern/Format/Matrix.h"
 #include <memory>
 
 namespace quern::quantize {
@@ -18,7 +18,7 @@ public:
   virtual ~CostModel() = default;
   /// What a product of one token with a matrix of `rows` x `columns` takes, in unit(). Fails where
   /// the model knows nothing of the format.
-  virtual llvm::Expected<uint64_t> work(const format::FileType &type, int64_t rows,
+  virtual llvm::Expected<uint64_t> work(const format::Spec &spec, int64_t rows,
                                         int64_t columns) const = 0;
   /// What a token takes beside its products.
   virtual uint64_t other() const { return 0; }

@@ -30,8 +30,8 @@ public:
   /// 1e-8 in a divergence. `tokens` begin with prefix().
   llvm::Error run(llvm::ArrayRef<int32_t> tokens, std::vector<float> &logits) override;
 
-  /// Decodes all weights into the place of those of `program`, the float engine of `model`. Fails
-  /// where the two have other tensors or another order of rows, and for programs that compute
+  /// Decodes all weights into the place of those of `program`, the float engine of `model`, in the
+  /// order of its rows. Fails where the two have other tensors, and for programs that compute
   /// something else.
   llvm::Error decodeInto(Program &program, llvm::StringRef model) const;
 

@@ -33,8 +33,9 @@ struct QuantizeOptions {
   uint64_t bitOperations = 0;       ///< of a token's products, at most; or
   std::string format;               ///< this format for all tensors; or
   std::string allocation;           ///< a file of allocationOf: a format for each
-  std::vector<std::string> formats; ///< to choose from; empty: GGUF's scalar types of 2 to 8 bits
+  std::vector<std::string> formats; ///< to choose from; empty: what docs/Quantizing.md lists
   std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
+  std::vector<std::string> targets;    ///< of an executable; empty: the portable set
   std::vector<std::string> transforms; ///< first, in order; see Quantize/Transform.h
   Method method = Method::Descent;
   std::string engine = "knapsack";
@@ -77,6 +78,9 @@ llvm::Error checkInputs(const llvm::json::Object &expected, const llvm::json::Ob
 
 /// The report as a table.
 void printReport(const llvm::json::Object &report, llvm::raw_ostream &os);
+
+/// A list of formats: `Q4_K,Q6_K`, one spelling, or several things with semicolons between them.
+std::vector<std::string> splitFormats(llvm::StringRef text);
 
 /// `80MB` (1e6), `80MiB` (2^20), `80000000`, also k and G.
 llvm::Expected<uint64_t> parseSize(llvm::StringRef text);

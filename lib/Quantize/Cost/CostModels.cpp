@@ -15,26 +15,21 @@ using llvm::StringRef;
 
 namespace {
 struct BytesModel : CostModel {
-  Expected<uint64_t> work(const format::FileType &type, int64_t rows,
-                          int64_t columns) const override {
-    Expected<uint64_t> row = type.rowBytes(columns);
-    if (!row)
-      return row.takeError();
-    return *row * uint64_t(rows);
+  Expected<uint64_t> work(const format::Spec &spec, int64_t rows, int64_t columns) const override {
+    return format::matrixBytes(spec, rows, columns);
   }
   StringRef unit() const override { return "bytes"; }
 };
 
 /// Every product of a weight and an activation counts the bits of one times those of the other.
 struct BitOperationsModel : CostModel {
-  Expected<uint64_t> work(const format::FileType &type, int64_t rows,
-                          int64_t columns) const override {
-    Expected<format::PackedLayout> layout = format::PackedLayout::get(type.spec, rows, columns);
+  Expected<uint64_t> work(const format::Spec &spec, int64_t rows, int64_t columns) const override {
+    Expected<format::PackedLayout> layout = format::PackedLayout::get(spec, rows, columns);
     if (!layout)
       return layout.takeError();
     unsigned activation = format::prefersInt8Activations(*layout) ? 8 : 16;
-    return uint64_t(rows) * uint64_t(columns) * type.spec.code.bitsPerIndex() * activation /
-           type.spec.code.valuesPerIndex();
+    return uint64_t(rows) * uint64_t(columns) * spec.code.bitsPerIndex() * activation /
+           spec.code.valuesPerIndex();
   }
   StringRef unit() const override { return "bit operations"; }
 };

@@ -104,23 +104,21 @@ static double bytesPerSecond(double bits) {
 
 namespace {
 struct AnalyticModel : CostModel {
-  Expected<uint64_t> work(const format::FileType &type, int64_t rows,
-                          int64_t columns) const override {
-    Expected<uint64_t> row = type.rowBytes(columns);
-    if (!row)
-      return row.takeError();
+  Expected<uint64_t> work(const format::Spec &spec, int64_t rows, int64_t columns) const override {
+    Expected<uint64_t> bytes = format::matrixBytes(spec, rows, columns);
+    if (!bytes)
+      return bytes.takeError();
     return uint64_t(std::llround(
-        double(*row) * double(rows) * 1e12 /
-        bytesPerSecond(double(type.spec.code.bitsPerIndex()) / type.spec.code.valuesPerIndex())));
+        double(*bytes) * 1e12 /
+        bytesPerSecond(double(spec.code.bitsPerIndex()) / spec.code.valuesPerIndex())));
   }
   StringRef unit() const override { return "picoseconds"; }
 };
 
 struct MeasuredModel : CostModel {
   KernelTimes times;
-  Expected<uint64_t> work(const format::FileType &type, int64_t rows,
-                          int64_t columns) const override {
-    Expected<double> seconds = times.seconds(type.name, rows, columns);
+  Expected<uint64_t> work(const format::Spec &spec, int64_t rows, int64_t columns) const override {
+    Expected<double> seconds = times.seconds(format::formatName(spec), rows, columns);
     if (!seconds)
       return seconds.takeError();
     return uint64_t(std::llround(*seconds * 1e12));

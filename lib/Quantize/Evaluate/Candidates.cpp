@@ -22,19 +22,40 @@ using llvm::Expected;
 using llvm::StringRef;
 
 /// From few bits to many. Types of vectors are not the solver's.
-static constexpr llvm::StringLiteral defaultFormats[] = {"Q2_K", "Q3_K", "IQ4_XS", "Q4_K",
-                                                         "Q5_K", "Q6_K", "Q8_0"};
+static constexpr llvm::StringLiteral ggufFormats[] = {"Q2_K", "Q3_K", "IQ4_XS", "Q4_K",
+                                                      "Q5_K", "Q6_K", "Q8_0"};
 /// For rows that blocks of 256 do not divide.
 static constexpr llvm::StringLiteral smallBlocks[] = {"IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0"};
+/// Where GGUF's types are no limit.
+static constexpr llvm::StringLiteral freeFormats[] = {"lm2_g16", "lm3_g32", "lm3_g16",  "lm4_g32",
+                                                      "lm5_g32", "lm6_g32", "int7_g32", "int8_g32"};
+/// The same for rows that 256 does not divide: scales relative to the row's.
+static constexpr llvm::StringLiteral freeSmallBlocks[] = {
+    "table<lm3>, scale f16[1x*] * i4[1x32]", "table<lm4>, scale f16[1x*] * i6[1x32]",
+    "table<lm5>, scale f16[1x*] * i6[1x32]", "table<lm6>, scale f16[1x*] * i8[1x32]",
+    "i8, scale f16[1x*] * i8[1x32]"};
 
-static Expected<const FileType *> findType(StringRef name) {
-  std::string known;
-  for (const FileType &type : format::ggufTypes()) {
-    if (type.name.equals_insensitive(name))
-      return &type;
-    known += (known.empty() ? "" : ", ") + type.name.str();
-  }
-  return createStringError("GGUF has no type '" + name + "'; it has " + known);
+/// A format by name, one of GGUF's types if `gguf`.
+static Expected<format::Spec> findFormat(StringRef name, bool gguf) {
+  Expected<format::Spec> spec = format::parseBaseFormat(name);
+  if (!gguf || (spec && format::ggufType(*spec)))
+    return spec;
+  bool known = bool(spec);
+  llvm::consumeError(spec.takeError());
+  std::string types;
+  for (const FileType &type : format::ggufTypes())
+    types += (types.empty() ? "" : ", ") + type.name.str();
+  return createStringError(
+      "GGUF has no type '" + name + "'" +
+      (known ? ", which an executable (or a file that ends in .mlirbc) could have" : "") +
+      "; it has " + types);
+}
+
+/// Columns that a row must be a multiple of to be stored without padding.
+static int64_t blockOf(const format::Spec &spec) {
+  if (const FileType *type = format::ggufType(spec))
+    return type->blockElements;
+  return std::max<int64_t>(format::storageTile(spec), 1);
 }
 
 static bool isQuantizable(const import::TensorInfo &info) {
@@ -47,7 +68,7 @@ static bool isQuantizable(const import::TensorInfo &info) {
 static void noteBlocks(const Tensor &tensor, StringRef refused, const QuantizeOptions &options) {
   std::string left;
   for (const Candidate &candidate : tensor.candidates)
-    left += (left.empty() ? "" : ", ") + candidate.type->name.str() +
+    left += (left.empty() ? "" : ", ") + candidate.name +
             llvm::formatv(" ({0:f2} bits)", double(candidate.bytes) * 8 /
                                                 (double(tensor.rows) * double(tensor.columns)))
                 .str();
@@ -56,44 +77,46 @@ static void noteBlocks(const Tensor &tensor, StringRef refused, const QuantizeOp
 }
 
 Expected<Candidates> Candidates::plan(const import::ModelFile &model,
-                                      const QuantizeOptions &options) {
+                                      const QuantizeOptions &options, bool gguf) {
   Candidates out(model);
   if (!model.stacks.empty())
     return createStringError(model.path + ": mixtures of experts cannot be quantized yet");
-  std::vector<std::pair<llvm::GlobPattern, const FileType *>> overrides;
+  std::vector<std::pair<llvm::GlobPattern, format::Spec>> overrides;
   for (const auto &[pattern, name] : options.overrides) {
     auto glob = llvm::GlobPattern::create(pattern);
     if (!glob)
       return createStringError("--override '" + pattern + "': " + llvm::toString(glob.takeError()));
-    Expected<const FileType *> type = findType(name);
-    if (!type)
-      return type.takeError();
-    overrides.emplace_back(std::move(*glob), *type);
+    Expected<format::Spec> spec = findFormat(name, gguf);
+    if (!spec)
+      return spec.takeError();
+    overrides.emplace_back(std::move(*glob), std::move(*spec));
   }
-  std::vector<const FileType *> wanted;
+  std::vector<format::Spec> wanted;
   std::vector<std::string> names = options.formats;
   if (!options.format.empty())
     names = {options.format};
   bool chosen = !names.empty();
   if (!chosen)
-    names.assign(std::begin(defaultFormats), std::end(defaultFormats));
+    names.assign(gguf ? std::begin(ggufFormats) : std::begin(freeFormats),
+                 gguf ? std::end(ggufFormats) : std::end(freeFormats));
   for (StringRef name : names) {
-    Expected<const FileType *> type = findType(name);
-    if (!type)
-      return type.takeError();
-    wanted.push_back(*type);
+    Expected<format::Spec> spec = findFormat(name, gguf);
+    if (!spec)
+      return spec.takeError();
+    if (!llvm::is_contained(wanted, *spec))
+      wanted.push_back(std::move(*spec));
   }
-  llvm::StringMap<const FileType *> allocated;
+  llvm::StringMap<format::Spec> allocated;
   if (!options.allocation.empty()) {
     auto read = readAllocation(options.allocation);
     if (!read)
       return read.takeError();
     for (const auto &[name, format] : *read) {
-      Expected<const FileType *> type = findType(format);
-      if (!type)
+      Expected<format::Spec> spec = findFormat(format, gguf);
+      if (!spec)
         return createStringError("'" + options.allocation + "': tensor '" + name +
-                                 "': " + llvm::toString(type.takeError()));
-      allocated[name] = *type;
+                                 "': " + llvm::toString(spec.takeError()));
+      allocated[name] = std::move(*spec);
     }
   }
   size_t lossy = 0;
@@ -112,45 +135,47 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
     tensor.rows = info.shape[0];
     tensor.columns = info.shape[1];
     tensor.isProduct = tied || info.canonical != "token_embd.weight";
-    std::vector<const FileType *> types = wanted;
+    std::vector<format::Spec> specs = wanted;
     bool pinned = false;
     if (!options.allocation.empty()) {
       auto found = allocated.find(tensor.name);
       if (found == allocated.end())
         return createStringError("'" + options.allocation + "' names no format for tensor '" +
                                  tensor.name + "' of " + model.path);
-      types = {found->second};
+      specs = {found->second};
       pinned = true;
       allocated.erase(found);
     }
     for (auto [o, pair] : llvm::enumerate(overrides))
       if (pair.first.match(tensor.name) || pair.first.match(info.name)) {
-        types = {pair.second};
+        specs = {pair.second};
         pinned = true;
         overrideUsed[o] = true;
       }
-    auto fits = [&](const FileType *type) { return tensor.columns % type->blockElements == 0; };
+    auto fits = [&](const format::Spec &spec) { return tensor.columns % blockOf(spec) == 0; };
     std::string refused;
-    for (const FileType *type : types)
-      if (!fits(type))
-        refused += (refused.empty() ? "" : ", ") + type->name.str();
-    llvm::erase_if(types, [&](const FileType *type) { return !fits(type); });
+    for (const format::Spec &spec : specs)
+      if (!fits(spec))
+        refused += (refused.empty() ? "" : ", ") + format::formatName(spec);
+    llvm::erase_if(specs, [&](const format::Spec &spec) { return !fits(spec); });
     if (!pinned && !refused.empty() && !chosen)
-      for (StringRef name : smallBlocks)
-        if (const FileType *type = format::ggufType(name);
-            fits(type) && !llvm::is_contained(types, type))
-          types.push_back(type);
-    if (types.empty())
+      for (StringRef name : gguf ? llvm::ArrayRef<llvm::StringLiteral>(smallBlocks)
+                                 : llvm::ArrayRef<llvm::StringLiteral>(freeSmallBlocks))
+        if (format::Spec spec = llvm::cantFail(format::parseBaseFormat(name));
+            fits(spec) && !llvm::is_contained(specs, spec))
+          specs.push_back(std::move(spec));
+    if (specs.empty())
       return createStringError(model.path + ": tensor '" + info.name + "' has rows of " +
                                llvm::Twine(tensor.columns) + " elements, which no block of " +
                                refused + " divides; choose another format for it (--override)");
-    for (const FileType *type : types) {
+    for (const format::Spec &spec : specs) {
       Candidate candidate;
-      candidate.type = type;
-      Expected<uint64_t> rowBytes = type->rowBytes(tensor.columns);
-      if (!rowBytes)
-        return rowBytes.takeError();
-      candidate.bytes = *rowBytes * uint64_t(tensor.rows);
+      candidate.spec = spec;
+      candidate.name = format::formatName(spec);
+      Expected<uint64_t> bytes = format::matrixBytes(spec, tensor.rows, tensor.columns);
+      if (!bytes)
+        return bytes.takeError();
+      candidate.bytes = *bytes;
       tensor.candidates.push_back(std::move(candidate));
     }
     if (!refused.empty() && options.note)
@@ -178,19 +203,8 @@ Expected<std::vector<float>> quern::quantize::readValues(const import::ModelFile
     return mapped.takeError();
   int64_t columns = info.shape.back(), rows = columns ? info.elements() / columns : 0;
   std::vector<float> values(size_t(rows * columns));
-  auto named = [&](Error e) {
+  if (Error e = import::decodeRows(info, mapped->bytes(), rows, columns, values))
     return createStringError("tensor '" + info.name + "': " + llvm::toString(std::move(e)));
-  };
-  if (const FileType *type = format::ggufType(info.fileType)) {
-    if (Error e = type->decode(mapped->bytes(), rows, columns, values))
-      return named(std::move(e));
-    return values;
-  }
-  format::Components components;
-  if (Error e = format::unpackCanonical(info.spec, {mapped->bytes()}, 0, rows, columns, components))
-    return named(std::move(e));
-  if (Error e = format::decode(info.spec, components, values))
-    return named(std::move(e));
   return values;
 }
 
@@ -226,8 +240,10 @@ Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
   if (input)
     common.addAll(llvm::ArrayRef<uint64_t>{input->rows, input->hash});
   for (Candidate &candidate : tensor.candidates) {
-    candidate.key = tensor.name + "." + candidate.type->name.str() + "." +
-                    Key(common).add(candidate.type->name).digits();
+    // Spellings are no names of files.
+    bool named = llvm::all_of(candidate.name, [](char c) { return llvm::isAlnum(c) || c == '_'; });
+    candidate.key = tensor.name + "." + (named ? candidate.name : "format") + "." +
+                    Key(common).add(candidate.name).digits();
     if (auto found = store->find(candidate.key, candidate.bytes, 3)) {
       candidate.error = (*found)[0];
       candidate.nearestError = (*found)[1];
@@ -238,16 +254,17 @@ Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
       return e;
     tensor.damping = hessian->damping;
     Expected<Solution> solution =
-        quantize::solve(candidate.type->spec, *values, tensor.rows, *hessian,
+        quantize::solve(candidate.spec, *values, tensor.rows, *hessian,
                         {options.method, SolveOptions().sweeps, options.threads}, tensor.name);
     if (!solution)
       return solution.takeError();
-    std::vector<uint8_t> bytes(candidate.bytes);
-    if (Error e = candidate.type->pack(solution->components, bytes))
-      return createStringError("tensor '" + tensor.name + "': " + llvm::toString(std::move(e)));
+    auto bytes = format::packMatrix(candidate.spec, solution->components);
+    if (!bytes)
+      return createStringError("tensor '" + tensor.name +
+                               "': " + llvm::toString(bytes.takeError()));
     candidate.error = solution->error;
     candidate.nearestError = solution->nearestError;
-    if (Error e = store->put(candidate.key, bytes,
+    if (Error e = store->put(candidate.key, *bytes,
                              {candidate.error, candidate.nearestError, tensor.damping}))
       return e;
   }
@@ -291,8 +308,9 @@ Expected<std::vector<float>> Candidates::values(const Tensor &tensor,
   if (!buffer)
     return createStringError("cannot read '" + path + "': " + buffer.getError().message());
   std::vector<float> values(size_t(tensor.rows * tensor.columns));
-  if (Error e = candidate.type->decode(llvm::arrayRefFromStringRef((*buffer)->getBuffer()),
-                                       tensor.rows, tensor.columns, values))
+  if (Error e =
+          format::decodeMatrix(candidate.spec, llvm::arrayRefFromStringRef((*buffer)->getBuffer()),
+                               tensor.rows, tensor.columns, values))
     return std::move(e);
   return values;
 }
@@ -302,8 +320,9 @@ import::ModelFile Candidates::choose(llvm::ArrayRef<uint32_t> choice) const {
 for (auto [tensor, index] : llvm::zip(tensors, choice)) {
   const Candidate &candidate = tensor.candidates[index];
   import::TensorInfo &info = out.tensors[tensor.index];
-  info.spec = candidate.type->spec;
-  info.fileType = candidate.type->name.str();
+  info.spec = candidate.spec;
+  info.fileType = format::blockType(candidate.spec, tensor.columns) ? candidate.name
+                                                                    : format::print(candidate.spec);
   info.file = unsigned(out.files.size());
   info.offset = 0;
   info.size = candidate.bytes;

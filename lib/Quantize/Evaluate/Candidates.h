@@ -1,7 +1,7 @@
 //===- Candidates.h - Every tensor in every format ---------------*- C++ -*-===//
 //
-// Solves a model's matrices in the formats to choose from and keeps the results as files, as
-// GGUF stores them. A choice among them is a model like any other: the source with some
+// Solves a model's matrices in the formats to choose from and keeps the results as files, stored as
+// Format/Matrix.h says. A choice among them is a model like any other: the source with some
 // tensors replaced. Private to lib/Quantize.
 //
 //===----------------------------------------------------------------------===//
@@ -9,7 +9,7 @@
 #define QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H
 
 #include "Store.h"
-#include "quern/Format/FileType.h"
+#include "quern/Format/Matrix.h"
 #include "quern/Import/ModelFile.h"
 #include "quern/Quantize/Quantize.h"
 #include "quern/Quantize/Statistics.h"
@@ -25,7 +25,8 @@ struct Deadline {
 };
 
 struct Candidate {
-  const format::FileType *type = nullptr;
+  format::Spec spec;
+  std::string name;   ///< format::formatName(spec)
   uint64_t work = 0;  ///< by the cost model
   std::string key;    ///< in the store, whose payload are its bytes, rows in the source's order
   uint64_t bytes = 0; ///< stored
@@ -47,9 +48,10 @@ struct Tensor {
 
 class Candidates {
 public:
-  /// Finds the matrices to be quantized and the types each may have.
+  /// Finds the matrices to be quantized and the formats each may have: any that the solver can
+  /// round to, or with `gguf` those of GGUF's types alone.
   static llvm::Expected<Candidates> plan(const import::ModelFile &model,
-                                         const QuantizeOptions &options);
+                                         const QuantizeOptions &options, bool gguf);
 
   /// Solves what `store` does not hold yet; it must live as long as the candidates are used.
   /// What is not done at the deadline is rounded to nearest.

@@ -26,7 +26,7 @@ Expected<json::Object> Quantization::compare() {
       if (Error e = measureCandidate(tensor, candidate))
         return std::move(e);
       measured.push_back(candidate.kl);
-      formats.push_back(candidate.type->name.str());
+      formats.push_back(candidate.name);
     }
     Subject subject = subjectOf(tensor);
     for (auto [p, info] : llvm::enumerate(providers())) {

@@ -9,6 +9,7 @@
 #include "quern/Format/Known.h"
 #include "quern/Format/PackedLayout.h"
 #include "quern/Import/Inspect.h"
+#include "quern/Import/ModelConfig.h"
 #include "quern/Import/ModelFile.h"
 #include "quern/Import/Parsers.h"
 #include "quern/Runtime/Payload.h"
@@ -261,6 +262,28 @@ static Expected<bool> resembles(const import::ModelFile &model, const Tensor &te
   return error <= 0.5 * norm; // rows in another order: twice the norm
 }
 
+/// Rows of rotary heads in the order of the other container: pairs side by side (GGUF, for some
+/// models), or the halves of a head one after the other (Hugging Face).
+static std::vector<float> reorder(ArrayRef<float> values, const Tensor &tensor, int64_t heads,
+                                  bool toPairs) {
+  int64_t columns = tensor.columns(), perHead = tensor.rows() / heads, half = perHead / 2;
+  std::vector<float> out;
+  for (int64_t row = 0; row < tensor.rows(); ++row) {
+    int64_t j = row % perHead;
+    int64_t from = row - j + (toPairs ? j % 2 * half + j / 2 : j % half * 2 + j / half);
+    llvm::append_range(out, values.slice(size_t(from * columns), size_t(columns)));
+  }
+  return out;
+}
+
+/// How many heads' rows may be in another order; 0: none.
+static int64_t rotaryHeads(const import::ModelConfig &config, const Tensor &tensor) {
+  int64_t heads = StringRef(tensor.name).ends_with(".attn_q.weight")   ? config.heads
+                  : StringRef(tensor.name).ends_with(".attn_k.weight") ? config.kvHeads
+                                                                       : 0;
+  return heads > 0 && tensor.rows() % (2 * heads) == 0 ? heads : 0;
+}
+
 Error Executable::decodeInto(Program &program, StringRef model) const {
   auto section = payload->section(runtime::WeightSection);
   auto fail = [&](const llvm::Twine &why) { return createStringError(path + ": " + why); };
@@ -277,6 +300,9 @@ Error Executable::decodeInto(Program &program, StringRef model) const {
   Expected<import::ModelFile> source = import::open(model);
   if (!source)
     return source.takeError();
+  Expected<import::ModelConfig> config = import::readConfig(*source);
+  if (!config)
+    return config.takeError();
   for (const Tensor &tensor : *tensors) {
     if (tensor.shape.size() > 2)
       return fail("'" + tensor.name + "' holds experts; give --engine own");
@@ -284,12 +310,20 @@ Error Executable::decodeInto(Program &program, StringRef model) const {
     if (!values)
       return fail("tensor '" + tensor.name + "': " + llvm::toString(values.takeError()));
     Expected<bool> same = resembles(*source, tensor, *values);
+    // A program has the order of the file that it was compiled from.
+    int64_t heads = rotaryHeads(*config, tensor);
+    for (bool toPairs : {false, true}) {
+      if (!same || *same || !heads)
+        break;
+      std::vector<float> other = reorder(*values, tensor, heads, toPairs);
+      same = resembles(*source, tensor, other);
+      if (same && *same)
+        *values = std::move(other);
+    }
     if (!same)
       return same.takeError();
     if (!*same)
-      return fail("the rows of '" + tensor.name + "' are not those of '" + model +
-                  "'; GGUF orders the rows of some models for rotation otherwise than Hugging "
-                  "Face: compare with the model as `quern convert` writes it");
+      return fail("'" + tensor.name + "' is not that of '" + model + "'");
     if (Error e = program.replaceWeight(tensor.name, *values, tensor.rows(), tensor.columns()))
       return fail(llvm::toString(std::move(e)));
   }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
 #include <cmath>
+#include <map>
 #include <numeric>
 
 using namespace quern;
@@ -16,13 +17,17 @@ using llvm::StringRef;
 
 std::vector<Item> Quantization::items() const {
   std::vector<Item> out;
+  std::map<std::tuple<StringRef, int64_t, int64_t>, int32_t> kernels;
   for (auto [t, tensor] : llvm::enumerate(candidates->tensors)) {
     Item item;
     item.name = tensor.name;
     item.elements = uint64_t(tensor.rows * tensor.columns);
     for (auto [c, candidate] : llvm::enumerate(tensor.candidates))
-      item.options.push_back({candidate.type->name.str(), storedBytes(tensor, candidate),
-                              lossOf(t, c), candidate.work});
+      item.options.push_back(
+          {candidate.name, storedBytes(tensor, candidate), lossOf(t, c), candidate.work,
+           kernels
+               .try_emplace({candidate.name, tensor.rows, tensor.columns}, int32_t(kernels.size()))
+               .first->second});
     out.push_back(std::move(item));
   }
   return out;
@@ -75,9 +80,9 @@ Subject Quantization::subjectOf(const Tensor &tensor) {
   double wanted = budget.bytes == Limits::none ? 4.5 : double(budget.bytes) * 8 / double(elements);
   for (const Candidate &candidate : tensor.candidates) {
     double bits = double(candidate.bytes) * 8 / (double(tensor.rows) * double(tensor.columns));
-    out.choices.push_back(
-        {candidate.type->name.str(), bits, candidate.error,
-         [this, &tensor, &candidate] { return candidates->values(tensor, candidate); }});
+    out.choices.push_back({candidate.name, bits, candidate.error, [this, &tensor, &candidate] {
+                             return candidates->values(tensor, candidate);
+                           }});
     if (std::fabs(bits - wanted) < std::fabs(out.choices[out.typical].bits - wanted))
       out.typical = out.choices.size() - 1;
   }
@@ -154,7 +159,11 @@ Expected<double> Quantization::measureAssignment(llvm::ArrayRef<uint32_t> choice
   return found->mean();
 }
 
-Expected<Assignment> Quantization::search() { return engine(items(), budget); }
+Expected<Assignment> Quantization::search() {
+  if (options.engine == "uniform") // one format for all is few kernels
+    return engine(items(), budget);
+  return allocateKinds(items(), budget, kernelBytes, engine);
+}
 
 Error Quantization::allocate() {
   if (!isFixed()) {
@@ -194,17 +203,16 @@ Error Quantization::allocate() {
     uniformAssignment = std::move(*same);
   else
     llvm::consumeError(same.takeError());
-  if (measures() && !outOfTime) {
-    Expected<double> total = measureAssignment(assignment.choice, *baseline);
-    if (!total)
-      return total.takeError();
-    kl = *total;
-    if (heldBack) {
-      Expected<double> held = measureAssignment(assignment.choice, *heldBack);
-      if (!held)
-        return held.takeError();
-      heldBackKl = *held;
-    }
-  }
-  return Error::success();
+  return measureChosen();
+}
+
+Error Quantization::measureChosen() {
+  kl = heldBackKl = -1;
+  if (!measures() || outOfTime)
+    return Error::success();
+  if (Error e = measureAssignment(assignment.choice, *baseline).moveInto(kl))
+    return e;
+  if (!heldBack)
+    return Error::success();
+  return measureAssignment(assignment.choice, *heldBack).moveInto(heldBackKl);
 }

@@ -35,7 +35,7 @@ using llvm::StringRef;
 namespace {
 /// A kernel to be timed.
 struct Subject {
-  const format::FileType *type;
+  format::Spec spec;
   int64_t rows, columns;
   conversion::LinearDesc desc;
   format::PackedLayout layout;
@@ -101,7 +101,7 @@ static Expected<emit::Bytes> compileKernels(llvm::ArrayRef<Subject> subjects,
       conversion::LinearOperands operands = {argument(0), argument(1), nullptr,     nullptr,
                                              argument(2), one,         argument(3), argument(4)};
       if (mlir::failed(conversion::emitLinear(b, loc, s.desc, target, operands)))
-        return createStringError("no kernel for " + s.type->name);
+        return createStringError("no kernel for " + format::formatName(s.spec));
       mlir::func::ReturnOp::create(b, loc);
     }
     static std::once_flag once;
@@ -202,29 +202,37 @@ Expected<KernelTimes> quern::quantize::measureKernels(const MeasureOptions &opti
   QuantizeOptions quantize;
   quantize.formats = options.formats;
   quantize.allowRequantize = true; // shapes and formats alone matter
-  Expected<Candidates> plan = Candidates::plan(*model, quantize);
-  if (!plan)
-    return plan.takeError();
   Expected<target::TargetInfo> target = target::lookup("native");
   if (!target)
     return target.takeError();
+  // Without a list, what quantize() chooses from for files of either kind.
+  Expected<Candidates> plan = Candidates::plan(*model, quantize, /*gguf=*/false);
+  if (!plan)
+    return plan.takeError();
+  if (options.formats.empty()) {
+    Expected<Candidates> others = Candidates::plan(*model, quantize, /*gguf=*/true);
+    if (!others)
+      return others.takeError();
+    for (auto [tensor, other] : llvm::zip_equal(plan->tensors, others->tensors))
+      llvm::append_range(tensor.candidates, other.candidates);
+  }
   std::vector<Subject> subjects;
   for (const Tensor &tensor : plan->tensors)
     for (const Candidate &candidate : tensor.candidates) {
       auto same = [&](const Subject &s) {
-        return s.type == candidate.type && s.rows == tensor.rows && s.columns == tensor.columns;
+        return s.spec == candidate.spec && s.rows == tensor.rows && s.columns == tensor.columns;
       };
       if (!tensor.isProduct || llvm::any_of(subjects, same))
         continue;
-      auto layout = format::PackedLayout::get(candidate.type->spec, tensor.rows, tensor.columns);
+      auto layout = format::PackedLayout::get(candidate.spec, tensor.rows, tensor.columns);
       if (!layout)
         return layout.takeError();
       conversion::LinearDesc desc;
-      desc.weight = candidate.type->spec;
+      desc.weight = candidate.spec;
       desc.n = tensor.rows;
       desc.k = tensor.columns;
       desc.activation = conversion::fastActivation(*target, *layout);
-      subjects.push_back({candidate.type, tensor.rows, tensor.columns, desc, std::move(*layout),
+      subjects.push_back({candidate.spec, tensor.rows, tensor.columns, desc, std::move(*layout),
                           "kernel_" + std::to_string(subjects.size())});
     }
   if (Error e = step("compile", 0))
@@ -250,7 +258,7 @@ Expected<KernelTimes> quern::quantize::measureKernels(const MeasureOptions &opti
     if (!address)
       return address.takeError();
     out.kernels.push_back(
-        {subject.type->name.str(), subject.rows, subject.columns,
+        {format::formatName(subject.spec), subject.rows, subject.columns,
          timeKernel(subject, address->toPtr<KernelFunction>(), out.threads, options.seconds)});
   }
   if (Error e = step("program", 0))

@@ -41,6 +41,7 @@ private:
   llvm::Error findWorkBudget();
   llvm::Error allocate();
   llvm::Expected<Assignment> search();
+  llvm::Error measureChosen();
   llvm::Error measureCandidate(Tensor &tensor, Candidate &candidate);
   llvm::Expected<double> measureValues(const Tensor &tensor, llvm::StringRef key,
                                        llvm::ArrayRef<float> values);
@@ -56,16 +57,23 @@ private:
   bool isFixed() const { return !options.format.empty() || !options.allocation.empty(); }
   bool measures() const { return !isFixed() && (provider->runs || options.maxKl > 0); }
   std::vector<Item> items() const;
+  uint64_t bytesOf(llvm::ArrayRef<uint32_t> choice) const;
   uint64_t storedBytes(const Tensor &tensor, const Candidate &candidate) const;
   double secondsOf(llvm::ArrayRef<uint32_t> choice) const;
   uint64_t work(const Assignment &found) const { return found.work + (cost ? cost->other() : 0); }
+  /// What the output's name asks for; a choice without an output is one for GGUF.
   bool isGguf() const {
     return options.output.empty() || llvm::StringRef(options.output).ends_with(".gguf");
+  }
+  bool isModule() const {
+    return llvm::StringRef(options.output).ends_with(".mlirbc") ||
+           llvm::StringRef(options.output).ends_with(".mlir");
   }
   uint32_t fileType(llvm::ArrayRef<uint32_t> choice) const;
   llvm::Error writeFile(llvm::ArrayRef<uint32_t> choice, llvm::StringRef path, bool force,
                         uint64_t &bytes);
-  llvm::Error probeExecutable();
+  llvm::Error probeOutput();
+  llvm::Expected<uint64_t> probe(llvm::ArrayRef<uint32_t> choice);
   llvm::Error write();
   llvm::json::Object report();
   llvm::Error step(llvm::StringRef phase, double fraction) {
@@ -85,10 +93,12 @@ private:
   std::optional<Streams> streams; ///< of the windows
   std::optional<Baseline> baseline, heldBack;
   const ProviderInfo *provider = nullptr;
-  uint64_t overhead = 0;           ///< bytes of the file beyond the tensors to be chosen
-  Limits budget;                   ///< for those
-  uint64_t smallestFile = 0;       ///< bytes, as GGUF
-  uint64_t smallestProgram = 0;    ///< bytes, once probed
+  uint64_t overhead = 0;     ///< bytes of the file beyond the tensors to be chosen
+  uint64_t kernelBytes = 0;  ///< of code, for each pair of a format and a shape
+  Limits budget;             ///< for those and their kernels
+  uint64_t smallestFile = 0; ///< bytes, as GGUF; 0: it cannot hold any choice
+  /// Bytes, once probed.
+  uint64_t smallestProgram = 0, smallestModule = 0;
   std::unique_ptr<CostModel> cost; ///< null: bytes alone count
   Engine engine = nullptr;
   Assignment assignment;

@@ -141,7 +141,7 @@ Error Quantization::prepare(bool measures) {
   if (!opened)
     return opened.takeError();
   model = std::move(*opened);
-  Expected<Candidates> planned = Candidates::plan(model, options);
+  Expected<Candidates> planned = Candidates::plan(model, options, isGguf());
   if (!planned)
     return planned.takeError();
   candidates.emplace(std::move(*planned));
@@ -168,7 +168,7 @@ Expected<json::Object> Quantization::run() {
   if (Error e = prepare(measures()))
     return std::move(e);
   if (options.size && !isGguf())
-    if (Error e = probeExecutable())
+    if (Error e = probeOutput())
       return std::move(e);
   if (Error e = allocate())
     return std::move(e);

@@ -48,6 +48,21 @@ Expected<json::Object> quern::quantize::readRecipe(StringRef name) {
   return std::move(*object);
 }
 
+std::vector<std::string> quern::quantize::splitFormats(StringRef text) {
+  llvm::SmallVector<StringRef> parts;
+  // A spelling has commas of its own.
+  Expected<format::Spec> one = format::parse(text.trim());
+  if (one)
+    return {text.trim().str()};
+  llvm::consumeError(one.takeError());
+  text.split(parts, text.contains(';') ? ';' : ',', -1, /*KeepEmpty=*/false);
+  std::vector<std::string> out;
+  for (StringRef part : parts)
+    if (!part.trim().empty())
+      out.push_back(part.trim().str());
+  return out;
+}
+
 json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
   json::Object out{{"solver", methodName(options.method)},
                    {"engine", options.engine},
@@ -63,8 +78,10 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
   add("statistics", options.statistics);
   add("allocation", options.allocation);
   add("format", options.format);
-  add("formats", llvm::join(options.formats, ","));
+  bool spelled = llvm::any_of(options.formats, [](StringRef f) { return f.contains(','); });
+  add("formats", llvm::join(options.formats, spelled ? ";" : ","));
   add("transform", llvm::join(options.transforms, ","));
+  add("target", llvm::join(options.targets, ","));
   if (options.size)
     out["size"] = int64_t(options.size);
   if (options.bits > 0)

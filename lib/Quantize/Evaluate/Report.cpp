@@ -50,7 +50,7 @@ json::Object Quantization::report() {
     json::Object row{{"name", tensor.name},
                      {"rows", tensor.rows},
                      {"columns", tensor.columns},
-                     {"format", c.type->name},
+                     {"format", c.name},
                      {"bytes", int64_t(c.bytes)},
                      {"bits", double(c.bytes) * 8 / double(own)},
                      {"error", c.error},
@@ -60,7 +60,7 @@ json::Object Quantization::report() {
       row["share"] = *row.getNumber("expected_loss") / assignment.cost;
     json::Object tried;
     for (auto [o, other] : llvm::enumerate(tensor.candidates))
-      tried[other.type->name] = json::Object{
+      tried[other.name] = json::Object{
           {"bytes", int64_t(other.bytes)}, {"error", other.error}, {"expected_loss", lossOf(t, o)}};
     row["candidates"] = std::move(tried);
     list.push_back(std::move(row));
@@ -74,16 +74,18 @@ json::Object Quantization::report() {
                    {"provider", options.provider},
                    {"damping", options.damping},
                    {"bits", double(assignment.bytes) * 8 / double(std::max<uint64_t>(elements, 1))},
-                   {"bytes", int64_t(overhead + assignment.bytes)},
+                   {"bytes", int64_t(written ? written : overhead + assignment.bytes)},
                    {"expected_loss", assignment.cost},
                    {"dry_run", options.dryRun},
                    {"tensors", std::move(list)}};
   if (options.size)
     out["budget"] = int64_t(options.size);
-  json::Object smallest{{"gguf", int64_t(smallestFile)}};
-  if (smallestProgram)
-    smallest["executable"] = int64_t(smallestProgram);
-  if (!isFixed())
+  json::Object smallest;
+  for (auto [kind, bytes] : {std::pair("gguf", smallestFile), std::pair("ir", smallestModule),
+                             std::pair("executable", smallestProgram)})
+    if (bytes)
+      smallest[kind] = int64_t(bytes);
+  if (!isFixed() && !smallest.empty())
     out["smallest"] = std::move(smallest);
   if (cost) {
     out["cost"] = options.cost.empty() ? (cost->isTime() ? "time" : "bitops") : options.cost;
@@ -140,9 +142,13 @@ void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream 
   os << llvm::format("\nsize         %lld bytes, %.3f bits a weight\n", *report.getInteger("bytes"),
                      *report.getNumber("bits"));
   if (const json::Object *smallest = report.getObject("smallest")) {
-    os << "smallest     " << *smallest->getInteger("gguf") << " bytes as a GGUF file";
-    if (auto bytes = smallest->getInteger("executable"))
-      os << ", " << *bytes << " as an executable";
+    StringRef separator = "smallest     ";
+    for (auto [key, kind] : {std::pair("gguf", "a GGUF file"), std::pair("ir", "IR"),
+                             std::pair("executable", "an executable")})
+      if (auto bytes = smallest->getInteger(key)) {
+        os << separator << *bytes << (separator == ", " ? "" : " bytes") << " as " << kind;
+        separator = ", ";
+      }
     os << ", with these formats to choose from\n";
   }
   if (auto speed = report.getNumber("tokens_per_second"))

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Migrate/WeightStore.h"
 #include "mlir/IR/Builders.h"
-#include "quern/Format/FileType.h"
+#include "quern/Format/Matrix.h"
 #include "quern/Reference/Weights.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/Support/Path.h"
@@ -113,26 +113,11 @@ Error WeightStore::store(WeightOp weight, ArrayRef<float> values) {
 
 Error WeightStore::store(WeightOp weight, const format::Spec &spec,
                          const format::Components &components) {
-  int64_t rows = weight.getTensorType().getDimSize(0), cols = weight.getTensorType().getDimSize(1);
-  // As GGUF stores it where a file could: one layout less for whoever reads it.
-  std::vector<uint8_t> bytes;
-  const format::FileType *type = format::ggufType(spec);
-  if (type && cols % type->blockElements == 0) {
-    Expected<uint64_t> rowBytes = type->rowBytes(cols);
-    if (!rowBytes)
-      return rowBytes.takeError();
-    bytes.resize(*rowBytes * uint64_t(rows));
-    if (Error e = type->pack(components, bytes))
-      return e;
-  } else {
-    type = nullptr;
-    auto arrays = format::packCanonical(spec, components);
-    if (!arrays)
-      return arrays.takeError();
-    for (const std::vector<uint8_t> &array : *arrays)
-      llvm::append_range(bytes, array);
-  }
-  if (Error e = write(weight, bytes, ".coded", type ? LayoutKind::GGUF : LayoutKind::Canonical))
+  Expected<std::vector<uint8_t>> bytes = format::packMatrix(spec, components);
+  if (!bytes)
+    return bytes.takeError();
+  bool blocks = format::blockType(spec, components.cols);
+  if (Error e = write(weight, *bytes, ".coded", blocks ? LayoutKind::GGUF : LayoutKind::Canonical))
     return e;
   retype(weight, spec, spec.isPlain() ? ActivationFormat::F32 : ActivationFormat::Fast);
   return Error::success();

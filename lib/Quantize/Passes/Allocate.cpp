@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Rounding.h"
 #include "mlir/IR/Builders.h"
-#include "quern/Format/FileType.h"
+#include "quern/Format/Matrix.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Migrate/ScaleSites.h"
 #include "quern/Quantize/Passes/Passes.h"
@@ -44,12 +44,6 @@ struct Allocate : quern::impl::AllocatePassBase<Allocate> {
 };
 } // namespace
 
-/// The name that `quern quantize` knows a format by.
-static std::string nameOf(const format::Spec &spec) {
-  const format::FileType *type = format::ggufType(spec);
-  return type ? type->name.str() : format::print(spec);
-}
-
 /// What a weight may be; nothing in the attribute is trusted.
 static Expected<Item> itemOf(WeightOp weight, SmallVectorImpl<FormatAttr> &formats) {
   Item item;
@@ -65,7 +59,7 @@ static Expected<Item> itemOf(WeightOp weight, SmallVectorImpl<FormatAttr> &forma
       return createStringError("weight '" + item.name +
                                "': expected choices of format, bytes and loss");
     item.options.push_back(
-        {nameOf(form.getSpec()), uint64_t(size.getInt()), loss.getValueAsDouble()});
+        {format::formatName(form.getSpec()), uint64_t(size.getInt()), loss.getValueAsDouble()});
     formats.push_back(form);
   }
   if (item.options.empty())
@@ -131,7 +125,7 @@ Error Allocate::take() {
     if (!weight || !llvm::is_contained(matrices, weight))
       return createStringError("'" + file + "' is of another model: no float matrix is called '" +
                                name + "'");
-    Expected<format::Spec> spec = parseStored(text);
+    Expected<format::Spec> spec = format::parseBaseFormat(text);
     if (!spec)
       return createStringError("'" + file + "': tensor '" + name +
                                "': " + llvm::toString(spec.takeError()));
@@ -150,7 +144,7 @@ Error Allocate::write() {
   json::Object tensors;
   for (auto weight : getOperation().getOps<WeightOp>())
     if (auto form = weight->getAttrOfType<FormatAttr>(kChosenFormatAttr))
-      tensors[weight.getSymName()] = nameOf(form.getSpec());
+      tensors[weight.getSymName()] = format::formatName(form.getSpec());
   json::Object out{{"quern", "allocation"}, {"version", 1}, {"tensors", std::move(tensors)}};
   Expected<OutputFile> made = OutputFile::create(output, /*force=*/true);
   if (!made)

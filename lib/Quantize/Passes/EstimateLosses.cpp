@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Rounding.h"
 #include "mlir/IR/Builders.h"
+#include "quern/Format/Matrix.h"
 #include "quern/Format/Size.h"
 #include "quern/Quantize/Migrate/ScaleSites.h"
 #include "quern/Quantize/Migrate/WeightStore.h"
@@ -161,7 +162,7 @@ Error EstimateLosses::estimate() {
     return createStringError("no formats given (formats=q4_K,q6_K)");
   SmallVector<format::Spec> specs;
   for (const std::string &name : formats) {
-    Expected<format::Spec> spec = parseStored(name);
+    Expected<format::Spec> spec = format::parseBaseFormat(name);
     if (!spec)
       return spec.takeError();
     specs.push_back(std::move(*spec));

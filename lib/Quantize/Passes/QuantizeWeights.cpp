@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Rounding.h"
+#include "quern/Format/Matrix.h"
 #include "quern/Quantize/Migrate/ScaleSites.h"
 #include "quern/Quantize/Migrate/WeightStore.h"
 #include "quern/Quantize/Passes/Passes.h"
@@ -42,7 +43,7 @@ Error QuantizeWeights::quantize() {
                              data + "'");
   std::optional<format::Spec> other;
   if (!format.empty()) {
-    Expected<format::Spec> spec = parseStored(format);
+    Expected<format::Spec> spec = format::parseBaseFormat(format);
     if (!spec)
       return spec.takeError();
     other = std::move(*spec);

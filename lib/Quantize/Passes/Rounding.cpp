@@ -4,7 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Rounding.h"
-#include "quern/Format/FileType.h"
 #include "quern/Quantize/Migrate/ScaleSites.h"
 
 using namespace mlir;
@@ -36,17 +35,6 @@ SmallVector<WeightOp> quern::quantize::findMatrices(ModuleOp module, int64_t *le
       ++*left;
   }
   return out;
-}
-
-Expected<format::Spec> quern::quantize::parseStored(StringRef name) {
-  for (const format::FileType &type : format::ggufTypes())
-    if (type.name.equals_insensitive(name))
-      return type.spec;
-  Expected<format::Spec> spec = format::parse(name);
-  if (spec && spec->kind != format::Spec::Kind::Base)
-    return createStringError("format '" + name +
-                             "' is a sum or a split, which no solver rounds to");
-  return spec;
 }
 
 Expected<Rounder> Rounder::create(StringRef statistics, StringRef solver, double damping) {

@@ -16,10 +16,6 @@ namespace quern::quantize {
 /// lookups of rows read, but for what chooses experts. `left`: the other coded or stacked ones.
 llvm::SmallVector<WeightOp> findMatrices(mlir::ModuleOp module, int64_t *left = nullptr);
 
-/// A format by its name in IR or in GGUF files; only those of scalar codes and vectors, no splits
-/// or sums.
-llvm::Expected<format::Spec> parseStored(llvm::StringRef name);
-
 /// Solves one matrix after another; those that share an input share its factored Hessian.
 class Rounder {
 public:
