@@ -212,6 +212,43 @@ static void roundToWords(llvm::MutableArrayRef<float> row) {
   }
 }
 
+/// The weights as kernels multiply them that round to bf16: each term of a sum on its own.
+static std::vector<float> roundedWeights(const format::Spec &spec, const CodedMatrix &matrix) {
+  auto round = [](std::vector<float> &values) {
+    std::transform(values.begin(), values.end(), values.begin(), reference::roundToBF16);
+  };
+  std::vector<float> all = matrix.values;
+  if (spec.kind != format::Spec::Kind::Sum) {
+    round(all);
+    return all;
+  }
+  std::fill(all.begin(), all.end(), 0.0f);
+  for (auto [term, components] : llvm::zip(spec.terms, matrix.components.terms)) {
+    std::vector<float> values(all.size());
+    llvm::cantFail(format::decode(term, components, values));
+    round(values);
+    std::transform(all.begin(), all.end(), values.begin(), all.begin(), std::plus<float>());
+  }
+  return all;
+}
+
+/// Tiles take values of bf16 and sums below f32's normal range for zero: what a product loses
+/// then, in units of f32's epsilon as magnitudes are.
+static void addFlushed(const reference::Matrix &x, const reference::Matrix &w,
+                       llvm::MutableArrayRef<double> magnitude) {
+  auto rowSums = [](const reference::Matrix &m) {
+    std::vector<double> sums(m.rows);
+    for (int64_t row = 0; row < m.rows; ++row)
+      for (float value : m.row(row))
+        sums[row] += std::fabs(value) + 1;
+    return sums;
+  };
+  std::vector<double> xSums = rowSums(x), wSums = rowSums(w);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t n = 0; n < w.rows; ++n)
+      magnitude[t * w.rows + n] += (xSums[t] + wSums[n]) * 0x1p-126 / reference::f32Epsilon;
+}
+
 std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
                               const CodedMatrix &matrix, llvm::ArrayRef<int64_t> tokenCounts,
                               uint64_t seed, bool extreme) {
@@ -248,9 +285,8 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
   if (kernel.wordActivations)
     for (int64_t t = 0; t < most; ++t)
       roundToWords(llvm::MutableArrayRef(x).slice(t * k, k));
-  std::vector<float> weights = matrix.values;
-  if (kernel.roundsWeights)
-    std::transform(weights.begin(), weights.end(), weights.begin(), reference::roundToBF16);
+  std::vector<float> weights =
+      kernel.roundsWeights ? roundedWeights(desc.weight, matrix) : matrix.values;
   const void *input = kernel.quantize ? static_cast<const void *>(quantized.get()) : x.data();
   std::vector<float> first;
   for (int64_t tokens : tokenCounts) {
@@ -278,6 +314,8 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
     // Products too small for f32's normal range err by up to a unit of its denormals each.
     for (double &sum : magnitude)
       sum += double(k) * 0x1p-149 / reference::f32Epsilon;
+    if (kernel.roundsWeights)
+      addFlushed(xs, ws, magnitude);
     // x (and weights, where that is due) are rounded alike on both sides: products are those of
     // f32.
     std::string difference = reference::compare({out.data(), size_t(tokens * n)}, expected,
