@@ -25,7 +25,7 @@ namespace quern::emit {
 static const char *const needed[] = {
     "Scrt1.o",       "crti.o",      "crtbeginS.o",      "crtendS.o",   "crtn.o",
     "libquern_rt.a", "libstdc++.a", "libgcc.a",         "libgcc_eh.a", "libpcre2-8.a",
-    "libc.so.6",     "libm.so.6",   "libc_nonshared.a", "exports.map"};
+    "libc.so.6",     "libm.so.6",   "libc_nonshared.a", "exports.map", "libquern_program.a"};
 
 Expected<std::string> linkDirectory() {
   if (auto chosen = sys::Process::GetEnv("QUERN_LINK_DIR"))
@@ -83,25 +83,45 @@ Error link(ImageKind kind, ArrayRef<std::string> objects, StringRef output) {
   if (Error e = checkDirectory(*dir))
     return e;
   auto file = [&](const char *name) { return *dir + "/" + name; };
-  bool shared = kind == ImageKind::Shared;
-  for (const char *a : {"--gc-sections", "--icf=all", "--strip-all", "--hash-style=gnu",
-                        "--eh-frame-hdr", "-z", "relro", "-z", "now", "-z", "noexecstack"})
+  bool shared = kind == ImageKind::Shared, code = kind == ImageKind::Code;
+  bool start = kind == ImageKind::Start;
+  for (const char *a : {"--gc-sections", "--icf=all", "--strip-all", "--hash-style=gnu", "-z",
+                        "now", "-z", "noexecstack"})
     args.push_back(a);
+  // A start has a dozen addresses to protect and no use for section headers: 2 KB.
+  if (start)
+    args.insert(args.end(), {"-z", "norelro", "-z", "nosectionheader"});
   if (shared) {
-    args.insert(args.end(), {"-shared", "-soname", sys::path::filename(output).str(),
+    args.insert(args.end(), {"--eh-frame-hdr", "-shared", "-soname",
+                             sys::path::filename(output).str(),
                              "--version-script=" + file("exports.map")});
     // Nothing refers to the C API yet: pull its object out of the archive.
     args.insert(args.end(), {"-u", "quern_load"});
+  } else if (code) {
+    args.insert(args.end(), {"-pie", "--no-dynamic-linker", "-z", "nocopyreloc", "-e",
+                             "quern_main"});
   } else {
     args.insert(args.end(),
                 {"-pie", "--dynamic-linker", "/lib64/ld-linux-x86-64.so.2", file("Scrt1.o")});
   }
-  args.insert(args.end(), {file("crti.o"), file("crtbeginS.o")});
+  // What calls constructors and destructors, of which a start has none.
+  bool constructs = !code && !start;
+  if (constructs)
+    args.insert(args.end(), {file("crti.o"), file("crtbeginS.o")});
   args.insert(args.end(), objects.begin(), objects.end());
-  args.insert(args.end(), {file("libquern_rt.a"), file("libpcre2-8.a"), file("libstdc++.a"),
-                           "--as-needed", file("libm.so.6"), "--no-as-needed", file("libgcc.a"),
-                           file("libgcc_eh.a"), file("libc.so.6"), file("libc_nonshared.a"),
-                           file("libgcc.a"), file("crtendS.o"), file("crtn.o")});
+  // Programs throw nothing: they need neither an unwinder nor the C++ library.
+  if (shared)
+    args.insert(args.end(), {file("libquern_rt.a"), file("libpcre2-8.a"), file("libstdc++.a")});
+  else
+    args.insert(args.end(), {file("libquern_program.a"), file("libpcre2-8.a")});
+  // Code that is unpacked later finds libm only where the program asked for it.
+  args.insert(args.end(), {shared ? "--as-needed" : "--no-as-needed", file("libm.so.6"),
+                           "--no-as-needed", file("libgcc.a")});
+  if (shared)
+    args.push_back(file("libgcc_eh.a"));
+  args.insert(args.end(), {file("libc.so.6"), file("libc_nonshared.a"), file("libgcc.a")});
+  if (constructs)
+    args.insert(args.end(), {file("crtendS.o"), file("crtn.o")});
   return runLinker(args);
 }
 

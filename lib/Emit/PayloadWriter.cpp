@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Emit/PayloadWriter.h"
+#include "quern/Emit/Lzma.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 
@@ -23,23 +24,34 @@ void PayloadWriter::begin(runtime::PayloadSection kind) {
   assert((!current || *current < kind) && "sections come in order");
   endSection();
   current = kind;
-  uint64_t alignment =
-      kind == runtime::WeightSection ? runtime::payloadAlignment : runtime::sectionAlignment;
-  os.write_zeros(offsetToAlignment(os.tell(), Align(alignment)));
-  footer.sections[kind].offset = os.tell();
+  if (kind == runtime::WeightSection) {
+    os.write_zeros(offsetToAlignment(os.tell(), Align(runtime::payloadAlignment)));
+    footer.sections[kind].offset = os.tell();
+  } else {
+    rest.resize(alignTo(rest.size(), runtime::payloadAlignment));
+    footer.sections[kind].offset = rest.size();
+  }
+}
+
+uint64_t PayloadWriter::position() const {
+  uint64_t at = *current == runtime::WeightSection ? os.tell() : rest.size();
+  return at - footer.sections[*current].offset;
 }
 
 void PayloadWriter::endSection() {
   if (current)
-    footer.sections[*current].size = os.tell() - footer.sections[*current].offset;
+    footer.sections[*current].size = position();
   current.reset();
 }
 
-uint64_t PayloadWriter::position() const { return os.tell() - footer.sections[*current].offset; }
-
 void PayloadWriter::write(ArrayRef<uint8_t> bytes) {
-  (*current == runtime::WeightSection ? weights : contents).update(bytes.data(), bytes.size());
-  os << toStringRef(bytes);
+  if (*current == runtime::WeightSection) {
+    weights.update(bytes.data(), bytes.size());
+    os << toStringRef(bytes);
+  } else {
+    contents.update(bytes.data(), bytes.size());
+    rest.insert(rest.end(), bytes.begin(), bytes.end());
+  }
 }
 
 void PayloadWriter::padTo(uint64_t target) {
@@ -51,8 +63,32 @@ void PayloadWriter::padTo(uint64_t target) {
 
 void PayloadWriter::setWeightsBeside(uint64_t hash) { besideHash = hash; }
 
+/// The sections after the weights, packed or as they are.
+Error PayloadWriter::writeContents() {
+  if (rest.empty())
+    return Error::success();
+  if (rest.size() <= runtime::payloadMostPacked) {
+    auto packed = encodeLzma(rest);
+    if (!packed)
+      return packed.takeError();
+    if (packed->size() < rest.size()) {
+      footer.packedOffset = os.tell();
+      footer.packedSize = packed->size();
+      os << toStringRef(ArrayRef(*packed));
+      return Error::success();
+    }
+  }
+  os.write_zeros(offsetToAlignment(os.tell(), Align(runtime::payloadAlignment)));
+  for (unsigned kind = runtime::TokenizerSection; kind < runtime::PayloadSectionCount; ++kind)
+    footer.sections[kind].offset += os.tell();
+  os << toStringRef(ArrayRef(rest));
+  return Error::success();
+}
+
 Error PayloadWriter::finish() {
   endSection();
+  if (Error e = writeContents())
+    return e;
   os.write_zeros(offsetToAlignment(os.tell(), Align(8)));
   memcpy(footer.magic, runtime::payloadMagic, sizeof footer.magic);
   footer.version = runtime::payloadVersion;

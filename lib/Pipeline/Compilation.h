@@ -31,6 +31,9 @@ private:
   llvm::Error writeText();
   llvm::Expected<std::vector<emit::Bytes>> generateCode(emit::CodeKind kind);
   llvm::Error writeProgram();
+  using ModuleBuilder = llvm::function_ref<std::unique_ptr<llvm::Module>(llvm::LLVMContext &)>;
+  llvm::Expected<emit::Bytes> startCode(ModuleBuilder build);
+  llvm::Error packObjects(std::vector<std::string> &objects);
   llvm::Error readTokenizer();
   llvm::Error writePayload(llvm::StringRef image);
   llvm::Error writeSections(emit::PayloadWriter &writer);

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
 #include "quern/Emit/Link.h"
+#include "quern/Emit/PackCode.h"
 #include "quern/Emit/ProgramTable.h"
 #include "quern/Runtime/TokenizerData.h"
 #include "llvm/Support/FileSystem.h"
@@ -50,6 +51,41 @@ Error Compilation::writeText() {
   return writeFile(output, (*code)[0], options.force);
 }
 
+/// An object of code that runs before the CPU is checked, so that it may use only the baseline.
+Expected<emit::Bytes> Compilation::startCode(ModuleBuilder build) {
+  emit::TargetModule module{
+      targets.back(), // the least demanding one: it runs wherever any does
+      [&](llvm::LLVMContext &context) -> Expected<std::unique_ptr<llvm::Module>> {
+        return build(context);
+      },
+      {"quern_program_v1", "main"}};
+  if (module.target.isX86()) {
+    module.target.cpu = "x86-64";
+    module.target.features = "";
+  }
+  auto code = emit::compileModules({module}, emit::CodeKind::Object, 1);
+  if (!code)
+    return code.takeError();
+  return std::move((*code)[0]);
+}
+
+/// Links the objects, packs the image and puts one object in their place that unpacks it.
+Error Compilation::packObjects(std::vector<std::string> &objects) {
+  std::string code = (temporary + "/code").str();
+  if (Error e = emit::link(emit::ImageKind::Code, objects, code))
+    return e;
+  auto packed = emit::packCode(code);
+  if (!packed)
+    return packed.takeError();
+  auto start = startCode([&](llvm::LLVMContext &context) {
+    return emit::buildUnpackingMain(context, *packed);
+  });
+  if (!start)
+    return start.takeError();
+  objects = {(temporary + "/start.o").str()};
+  return writeFile(objects[0], *start, true);
+}
+
 Error Compilation::writeProgram() {
   if (Error e = step("code", 0))
     return e;
@@ -76,18 +112,11 @@ Error Compilation::writeProgram() {
   table.cacheBytes = facts[0].cacheBytes;
   for (const TargetFacts &f : facts)
     table.scratchBytes = std::max(table.scratchBytes, f.scratchBytes);
-  emit::TargetModule program{
-      targets.back(), // the least demanding one: it runs wherever any does
-      [&](llvm::LLVMContext &context) -> Expected<std::unique_ptr<llvm::Module>> {
-        return emit::buildProgramTable(context, table, options.emit == EmitKind::Executable);
-      },
-      {"quern_program_v1", "main"}};
-  // `main` runs before the CPU is checked, so it may use only the baseline.
-  if (program.target.isX86()) {
-    program.target.cpu = "x86-64";
-    program.target.features = "";
-  }
-  auto tableCode = emit::compileModules({program}, emit::CodeKind::Object, 1);
+  bool packs = options.emit == EmitKind::Executable && options.packCode;
+  auto tableCode = startCode([&](llvm::LLVMContext &context) {
+    return emit::buildProgramTable(context, table,
+                                   options.emit == EmitKind::Executable && !packs);
+  });
   if (!tableCode)
     return tableCode.takeError();
 
@@ -101,14 +130,18 @@ Error Compilation::writeProgram() {
   for (auto [target, bytes] : llvm::zip(targets, *code))
     if (Error e = addObject(target.name, bytes))
       return e;
-  if (Error e = addObject("program", (*tableCode)[0]))
+  if (Error e = addObject("program", *tableCode))
     return e;
   std::string image = (temporary + "/image").str();
   if (options.emit == EmitKind::Shared) // the file's name becomes the library's own
     image = (temporary + "/" + llvm::sys::path::filename(output)).str();
+  if (packs)
+    if (Error e = packObjects(objects))
+      return e;
   Error linked = options.emit == EmitKind::Library
                      ? emit::archive(objects, image)
-                     : emit::link(options.emit == EmitKind::Executable ? emit::ImageKind::Executable
+                     : emit::link(packs                                  ? emit::ImageKind::Start
+                                  : options.emit == EmitKind::Executable ? emit::ImageKind::Executable
                                   : options.emit == EmitKind::Shared ? emit::ImageKind::Shared
                                                                      : emit::ImageKind::Relocatable,
                                   objects, image);

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstring>
 #include <sched.h>
-#include <set>
 #include <string>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -202,14 +201,16 @@ static std::vector<int> allowedCpus() {
 
 std::vector<int> physicalCores() {
   std::vector<int> cores;
-  std::set<std::string> seen;
+  std::vector<std::string> seen;
   for (int cpu : allowedCpus()) {
     std::string siblings = readStart("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
                                      "/topology/thread_siblings_list");
     if (siblings.empty())
       siblings = "#" + std::to_string(cpu); // unknown: count it as a core of its own
-    if (seen.insert(siblings).second)
-      cores.push_back(cpu);
+    if (std::find(seen.begin(), seen.end(), siblings) != seen.end())
+      continue;
+    seen.push_back(siblings);
+    cores.push_back(cpu);
   }
   return cores;
 }

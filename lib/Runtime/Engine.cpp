@@ -10,7 +10,6 @@
 #include <cstring>
 #include <limits>
 #include <sys/mman.h>
-#include <system_error>
 
 namespace quern::runtime {
 
@@ -89,13 +88,11 @@ Status Engine::create(const EngineOptions &options, std::unique_ptr<Engine> &out
     return s;
   e->slots.resize(size_t(options.maxSequences));
   int threads = options.threads > 0 ? options.threads : defaultThreads();
-  try {
-    e->pool =
-        std::make_unique<ThreadPool>(std::min(threads, int(p.max_threads)), options.pinThreads);
-  } catch (const std::system_error &) {
+  e->pool =
+      std::make_unique<ThreadPool>(std::min(threads, int(p.max_threads)), options.pinThreads);
+  if (!e->pool->started())
     return Status::error(QUERN_ERROR_MEMORY,
                          "cannot start " + std::to_string(threads) + " threads");
-  }
   out = std::move(e);
   return {};
 }

@@ -1,10 +1,12 @@
 //===- Payload.cpp - Mapping and checking a payload -----------------------===//
 //
-// Maps a file's payload read-only; nothing is copied or repacked at start.
+// Maps a file's payload read-only; the weights are neither copied nor repacked.
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Runtime/Payload.h"
 #include "quern/Runtime/Hash.h"
+#include "quern/Runtime/Lzma.h"
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -23,13 +25,14 @@ void Payload::swap(Payload &other) noexcept {
   std::swap(image, other.image);
   std::swap(weightsImage, other.weightsImage);
   std::swap(hugeImage, other.hugeImage);
+  std::swap(unpacked, other.unpacked);
   std::swap(sections, other.sections);
   std::swap(identity, other.identity);
   std::swap(weightsName, other.weightsName);
 }
 
 Payload::~Payload() {
-  for (Mapping m : {image, weightsImage, hugeImage})
+  for (Mapping m : {image, weightsImage, hugeImage, unpacked})
     if (m.data)
       munmap(m.data, m.size);
 }
@@ -73,10 +76,31 @@ Status Payload::mapFile(const std::string &path, Mapping &map, PayloadFooter &fo
     return fileError(path, "the file has " + std::to_string(size) + " bytes, expected " +
                                std::to_string(footer.fileSize));
   uint64_t end = size - sizeof footer;
-  for (auto &s : footer.sections)
-    if (s.offset % (&s == footer.sections ? payloadAlignment : sectionAlignment) != 0 ||
-        s.offset > end || s.size > end - s.offset)
-      return fileError(path, "a payload section lies outside the file");
+  bool outside = footer.packedOffset > end || footer.packedSize > end - footer.packedOffset;
+  for (auto &s : footer.sections) {
+    uint64_t most = footer.packedSize && &s != footer.sections ? payloadMostPacked : end;
+    outside |= s.offset % payloadAlignment != 0 || s.offset > most || s.size > most - s.offset;
+  }
+  if (outside)
+    return fileError(path, "a payload section lies outside the file");
+  return {};
+}
+
+/// All sections but the weights, from their stream into memory of their own.
+Status Payload::unpack(const std::string &path, const PayloadFooter &footer) {
+  uint64_t size = 0;
+  for (unsigned i = TokenizerSection; i < PayloadSectionCount; ++i)
+    size = std::max(size, footer.sections[i].offset + footer.sections[i].size);
+  uint64_t all = size + lzmaStates * sizeof(uint16_t) + sizeof(uint16_t);
+  void *data = mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED)
+    return Status::error(QUERN_ERROR_MEMORY, "out of memory: cannot unpack the tokenizer");
+  unpacked = {static_cast<uint8_t *>(data), all};
+  auto *states = reinterpret_cast<uint16_t *>(unpacked.data + (size + 1) / 2 * 2);
+  if (!decodeLzma(image.data + footer.packedOffset, footer.packedSize, unpacked.data, size, states))
+    return fileError(path, "the payload is damaged (its contents do not unpack)");
+  for (unsigned i = TokenizerSection; i < PayloadSectionCount; ++i)
+    sections[i] = {unpacked.data + footer.sections[i].offset, footer.sections[i].size};
   return {};
 }
 
@@ -86,7 +110,11 @@ Status Payload::open(const std::string &path, const std::string &weightsPath, Pa
   if (Status s = mapFile(path, p.image, footer); s.failed())
     return s;
   for (unsigned i = 0; i < PayloadSectionCount; ++i)
-    p.sections[i] = {p.image.data + footer.sections[i].offset, footer.sections[i].size};
+    if (i == WeightSection || !footer.packedSize)
+      p.sections[i] = {p.image.data + footer.sections[i].offset, footer.sections[i].size};
+  if (footer.packedSize)
+    if (Status s = p.unpack(path, footer); s.failed())
+      return s;
   Hash64 contents;
   for (PayloadSection kind : {TokenizerSection, ChatSection, MetadataSection})
     contents.update(p.sections[kind].data(), p.sections[kind].size());

@@ -67,23 +67,35 @@ static unsigned chooseSpins(int threads, size_t cores) {
   return size_t(threads) <= cores ? 2000 : 0;
 }
 
+// pthreads, because std::thread says that there is no thread by an exception, and programs have none.
 ThreadPool::ThreadPool(int threads, bool pin)
-    : threadCount(threads < 1 ? 1 : threads),
-      spins(chooseSpins(threadCount, physicalCores().size())), stepBarrier(spins) {
+    : threadCount(threads < 1 ? 1 : threads) {
   std::vector<int> cores = physicalCores();
-  for (int i = 1; i < threadCount; ++i)
-    workers.emplace_back([this, i, cpu = pin ? cores[size_t(i) % cores.size()] : -1] {
-      if (cpu >= 0)
-        pinThread(cpu);
-      work(i);
-    });
+  spins = chooseSpins(threadCount, cores.size());
+  stepBarrier.setSpins(spins);
+  workers.reserve(size_t(threadCount) - 1); // threads hold pointers into it
+  for (int i = 1; i < threadCount; ++i) {
+    workers.push_back({this, i, pin ? cores[size_t(i) % cores.size()] : -1, {}});
+    if (pthread_create(&workers.back().thread, nullptr, begin, &workers.back()) != 0) {
+      workers.pop_back();
+      return;
+    }
+  }
 }
 
 ThreadPool::~ThreadPool() {
   stopping = true;
   generation.store(generation.load() + 1);
-  for (std::thread &t : workers)
-    t.join();
+  for (Worker &w : workers)
+    pthread_join(w.thread, nullptr);
+}
+
+void *ThreadPool::begin(void *worker) {
+  auto &w = *static_cast<Worker *>(worker);
+  if (w.cpu >= 0)
+    pinThread(w.cpu);
+  w.pool->work(w.index);
+  return nullptr;
 }
 
 void ThreadPool::work(int thread) {

@@ -52,6 +52,8 @@ private:
   bool writeAdded();
   uint32_t addProgram(const std::string &expression);
   void writeSteps();
+  std::vector<PairEntry> sortedPairs(bool byRank) const;
+  bool areJoined(const std::vector<PairEntry> &entries) const;
   void writeTables();
   void markSingles();
 
@@ -152,6 +154,34 @@ bool Builder::collectPairs() {
   return true;
 }
 
+/// All pairs, by rank or by their ids.
+std::vector<PairEntry> Builder::sortedPairs(bool byRank) const {
+  std::vector<PairEntry> entries;
+  for (const auto &[key, value] : pairs)
+    entries.push_back(
+        {static_cast<uint32_t>(key >> 32), static_cast<uint32_t>(key), value.first, value.second});
+  std::sort(entries.begin(), entries.end(), [&](const PairEntry &a, const PairEntry &b) {
+    if (byRank && a.rank != b.rank)
+      return a.rank < b.rank;
+    return a.left != b.left ? a.left < b.left : a.right < b.right;
+  });
+  return entries;
+}
+
+/// Whether the pairs make symbols one after the other, each of earlier ones: see Flag::Joined.
+bool Builder::areJoined(const std::vector<PairEntry> &entries) const {
+  if (entries.empty())
+    return false;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const PairEntry &e = entries[i];
+    if (e.rank != i || e.result != entries[0].result + i || e.left >= e.result ||
+        e.right >= e.result ||
+        texts[e.result] != std::string(texts[e.left]) + std::string(texts[e.right]))
+      return false;
+  }
+  return true;
+}
+
 void Builder::writeTables() {
   std::vector<uint32_t> ends;
   std::string all;
@@ -164,12 +194,20 @@ void Builder::writeTables() {
                              [](std::string_view t) { return t.size() <= UINT8_MAX; }) &&
                  std::all_of(pairs.begin(), pairs.end(),
                              [](const auto &p) { return p.second.first < compactSymbols; });
+  std::vector<PairEntry> entries = sortedPairs(/*byRank=*/compact);
+  bool joined = compact && areJoined(entries);
   if (compact) {
-    header.flags |= Compact;
-    section(TextEnds, std::vector<uint8_t>());
-    for (std::string_view t : texts)
-      out.push_back(static_cast<uint8_t>(t.size()));
-    header.sections[TextEnds].size = texts.size();
+    header.flags |= Compact | (joined ? Joined : 0);
+    header.firstJoined = joined ? entries[0].result : 0;
+    all.clear();
+    std::vector<uint8_t> lengths;
+    for (uint32_t id = 0; id < texts.size(); ++id) {
+      if (joined && id - header.firstJoined < entries.size())
+        continue;
+      all += texts[id];
+      lengths.push_back(static_cast<uint8_t>(texts[id].size()));
+    }
+    section(TextEnds, lengths);
   } else {
     section(TextEnds, ends);
   }
@@ -196,16 +234,13 @@ void Builder::writeTables() {
       insertText(table, texts[id], id);
   section(TextTable, table);
 
-  std::vector<PairEntry> entries;
-  for (const auto &[key, value] : pairs)
-    entries.push_back(
-        {static_cast<uint32_t>(key >> 32), static_cast<uint32_t>(key), value.first, value.second});
-  std::sort(entries.begin(), entries.end(), [](const PairEntry &a, const PairEntry &b) {
-    return a.left != b.left ? a.left < b.left : a.right < b.right;
-  });
-  if (compact) {
-    std::stable_sort(entries.begin(), entries.end(),
-                     [](const PairEntry &a, const PairEntry &b) { return a.rank < b.rank; });
+  if (joined) {
+    std::vector<uint8_t> planes;
+    for (unsigned plane = 0; plane < 4; ++plane)
+      for (const PairEntry &e : entries)
+        planes.push_back(static_cast<uint8_t>((plane < 2 ? e.left : e.right) >> 8 * (plane & 1)));
+    section(PairTable, planes);
+  } else if (compact) {
     std::vector<SmallPair> small;
     for (const PairEntry &e : entries)
       small.push_back({static_cast<uint16_t>(e.left), static_cast<uint16_t>(e.right),

@@ -14,7 +14,7 @@
 
 namespace quern::runtime::blob {
 
-constexpr char magic[8] = {'Q', 'R', 'N', 'T', 'O', 'K', '0', '3'};
+constexpr char magic[8] = {'Q', 'R', 'N', 'T', 'O', 'K', '0', '4'};
 constexpr uint32_t noId = UINT32_MAX;
 
 enum Flag : uint32_t {
@@ -28,6 +28,10 @@ enum Flag : uint32_t {
   /// TextEnds holds u8 lengths, TextTable nothing and PairTable SmallPairs in the order of their
   /// ranks: what a program for a small model would mostly consist of is built in microseconds.
   Compact = 128,
+  /// With Compact: the pair of rank i makes the symbol header.firstJoined + i, as training leaves
+  /// merges. PairTable is then u8[4][pairs]: low and high bytes of all left ids, the same of right
+  /// ids (alike bytes side by side pack well); what pairs make is left out of Text and TextEnds.
+  Joined = 256,
 };
 
 /// Symbols are the vocabulary, then characters that are no token but occur in merges.
@@ -64,6 +68,8 @@ struct Header {
   int32_t bos, eos, unknown, padding;
   uint32_t longestText; ///< of a token the model may produce
   uint32_t wordProgram; ///< size of the program of a word's character, the first in Programs, or 0
+  uint32_t firstJoined;
+  uint32_t reserved;
   double unknownScore;
   Section sections[SectionCount];
 };

@@ -65,6 +65,7 @@ struct Tokenizer::Impl {
   /// What the three point to where the blob is Compact.
   std::vector<uint32_t> ownEnds, ownTexts;
   std::vector<blob::PairEntry> ownPairs;
+  std::string ownText;
   const uint32_t *byteIds = nullptr;
   const blob::AddedEntry *added = nullptr;
   std::string_view addedText;

@@ -52,18 +52,51 @@ std::string Tokenizer::Impl::loadTables(const Sections &sections) {
 
 /// The same tables from the lists of a compact blob.
 std::string Tokenizer::Impl::expandTables(const Sections &sections) {
-  const uint8_t *lengths = nullptr;
-  uint64_t count = 0, end = 0, found = 0;
+  const uint8_t *lengths = nullptr, *planes = nullptr;
+  const SmallPair *small = nullptr;
+  uint64_t count = 0, pairs = 0, found = 0;
+  bool joined = has(Joined);
+  if (joined ? !sections.get(PairTable, planes, pairs) || pairs % 4
+             : !sections.get(PairTable, small, pairs))
+    return "merges";
+  if (joined)
+    pairs /= 4;
+  const uint32_t first = header.firstJoined;
+  if (pairs > compactSymbols || (joined && (first > header.symbols || pairs > header.symbols - first)))
+    return "merges";
+  auto pairAt = [&](uint64_t i) -> PairEntry {
+    if (!joined)
+      return {small[i].left, small[i].right, small[i].rank, small[i].result};
+    auto id = [&](const uint8_t *low) { return uint32_t(low[i] | low[pairs + i] << 8); };
+    return {id(planes), id(planes + 2 * pairs), uint32_t(i), uint32_t(first + i)};
+  };
+
   if (header.symbols > compactSymbols || !sections.get(TextEnds, lengths, count) ||
-      count != header.symbols)
+      count != header.symbols - (joined ? pairs : 0))
     return "token texts";
-  ownEnds.reserve(count);
-  for (uint64_t i = 0; i < count; ++i) {
-    ownEnds.push_back(uint32_t(end += lengths[i]));
-    found += (attributes[i] & findable) != 0;
+  ownEnds.reserve(header.symbols);
+  std::string_view given = text;
+  for (uint32_t id = 0; id < header.symbols; ++id) {
+    if (joined && id - first < pairs) {
+      PairEntry e = pairAt(id - first);
+      if (e.left >= id || e.right >= id)
+        return "merges";
+      for (uint32_t part : {e.left, e.right}) {
+        uint32_t begin = part ? ownEnds[part - 1] : 0, size = ownEnds[part] - begin;
+        if (size > UINT8_MAX)
+          return "merges";
+        ownText.append(ownText, begin, size);
+      }
+    } else {
+      if (*lengths > given.size())
+        return "token texts";
+      ownText.append(given, 0, *lengths);
+      given.remove_prefix(*lengths++);
+    }
+    ownEnds.push_back(uint32_t(ownText.size()));
+    found += (attributes[id] & findable) != 0;
   }
-  if (end > text.size())
-    return "token texts";
+  text = ownText;
   textEnds = ownEnds.data();
 
   ownTexts.assign(tableSize(found), noId);
@@ -73,14 +106,12 @@ std::string Tokenizer::Impl::expandTables(const Sections &sections) {
   textTable = ownTexts.data();
   textSlots = ownTexts.size();
 
-  const SmallPair *pairs = nullptr;
-  if (!sections.get(PairTable, pairs, count) || count > compactSymbols)
-    return "merges";
-  ownPairs.assign(tableSize(count), PairEntry{noId, noId, 0, 0});
-  for (uint64_t i = 0; i < count; ++i) {
-    if (pairs[i].result >= header.symbols)
+  ownPairs.assign(tableSize(pairs), PairEntry{noId, noId, 0, 0});
+  for (uint64_t i = 0; i < pairs; ++i) {
+    PairEntry e = pairAt(i);
+    if (e.result >= header.symbols)
       return "merges";
-    insertPair(ownPairs, {pairs[i].left, pairs[i].right, pairs[i].rank, pairs[i].result});
+    insertPair(ownPairs, e);
   }
   pairTable = ownPairs.data();
   pairSlots = ownPairs.size();

@@ -7,7 +7,8 @@ using namespace quern::runtime;
 using quern::fuzz::Decisions;
 
 namespace {
-TokenizerData sample(TokenizerKind kind) {
+/// `joined`: merges make tokens one after the other, which the blob leaves out.
+TokenizerData sample(TokenizerKind kind, bool joined) {
   TokenizerData d;
   d.kind = kind;
   bool bytes = kind == TokenizerKind::ByteBPE;
@@ -18,8 +19,12 @@ TokenizerData sample(TokenizerKind kind) {
     d.tokens.push_back({t, -double(d.tokens.size()), TokenType::Normal, !bytes});
   d.tokens.push_back({"<s>", 0, TokenType::Control, false});
   d.added.push_back({263, "<s>", true, false, true, true, true});
-  if (bytes)
+  if (joined) {
+    d.tokens.insert(d.tokens.end(), {{"ab"}, {"aba"}, {"abaab"}});
+    d.merges = {{'a', 'b', 264}, {264, 'a', 265}, {265, 264, 266}};
+  } else if (bytes) {
     d.merges = {{'a', 'b', 'c'}, {'c', 'a', 'd'}};
+  }
   d.mergeByScore = kind == TokenizerKind::CharBPE;
   d.byteFallback = d.metaspace = true;
   TokenizerStep replace, split;
@@ -36,10 +41,10 @@ TokenizerData sample(TokenizerKind kind) {
 }
 
 const std::vector<uint8_t> &blob(unsigned kind) {
-  static std::vector<uint8_t> blobs[3];
+  static std::vector<uint8_t> blobs[4];
   std::string error;
   if (blobs[kind].empty())
-    blobs[kind] = sample(TokenizerKind(kind)).serialize(error);
+    blobs[kind] = sample(TokenizerKind(kind % 3), kind == 3).serialize(error);
   return blobs[kind];
 }
 
@@ -49,7 +54,7 @@ quern::fuzz::Tally tally("tokenizer blob");
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   Decisions d(bytes, size);
   ++tally.runs;
-  std::vector<uint8_t> b = blob(d.below(3));
+  std::vector<uint8_t> b = blob(d.below(4));
   for (unsigned n = 1 + d.below(6); n > 0 && !d.done(); --n) {
     size_t at = (uint64_t(d.byte()) << 16 | uint64_t(d.byte()) << 8 | d.byte()) % b.size();
     if (d.below(2))
@@ -60,7 +65,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   if (d.rarely(20))
     b.resize(d.word() % (b.size() + 1));
   std::string error;
-  if (b.size() >= 8 && memcmp(b.data(), "QRNTOK03", 8) == 0)
+  if (b.size() >= 8 && memcmp(b.data(), "QRNTOK04", 8) == 0)
     ++tally.header;
   ChatFormat format;
   format.parse(bytes, size);

@@ -36,6 +36,8 @@ its weights and tokenizer and needs only libc.
   --passes P          first run these passes over the model, as quern-opt spells a pipeline:
                       'quern-rotate-inputs{data=FOLDER}' (docs/Passes.md)
   --weights W         embed (default) or beside: in a file OUT.weights
+  --code C            packed (default): a program unpacks its code when it starts, in some milliseconds;
+                      plain: for systems where a program may not make memory executable
   --emit KIND         exe (default), shared, lib, obj; asm, llvm (of one target);
                       kernels, mlir, bytecode (the model before and after lowering)
   --size N, --bits B, --max-kl K, --tokens-per-second R
@@ -137,7 +139,7 @@ int compileModel(int argc, char **argv) {
       continue;
     }
     static const char *const valued[] = {"-o",         "--format",  "--target",      "--context",
-                                         "--kv-cache", "--weights", "--activations", "--emit",
+                                         "--kv-cache", "--weights", "--code", "--activations", "--emit",
                                          "--threads",  "--passes"};
     if (!is_contained(valued, arg))
       return usage("unknown option '" + arg + "'");
@@ -173,6 +175,10 @@ int compileModel(int argc, char **argv) {
       if (value != "embed" && value != "beside")
         return usage("'--weights' is 'embed' or 'beside', not '" + value + "'");
       options.weightsBeside = value == "beside";
+    } else if (arg == "--code") {
+      if (value != "packed" && value != "plain")
+        return usage("'--code' is 'packed' or 'plain', not '" + value + "'");
+      options.packCode = value == "packed";
     } else if (Expected<EmitKind> kind = parseEmitKind(value)) {
       options.emit = *kind;
     } else {

@@ -16,6 +16,8 @@ namespace quern::emit {
 
 enum class ImageKind {
   Executable,  ///< position-independent, needs only libc
+  Code,        ///< all of an executable but its start, from `quern_main` on: for packCode()
+  Start,       ///< an executable that is little more than what packCode() gave
   Shared,      ///< exports the functions of quern.h
   Relocatable, ///< the generated objects as one, without the runtime
 };

@@ -1,7 +1,7 @@
 //===- PayloadWriter.h - Appends weights and data to a program --*- C++ -*-===//
 //
-// Streams the sections of runtime/Payload.h; memory stays bounded whatever the
-// model's size.
+// Writes the sections of runtime/Payload.h: weights as they come, so that memory stays bounded
+// whatever the model's size; the rest at the end, packed if it is small.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_EMIT_PAYLOADWRITER_H
@@ -41,11 +41,13 @@ public:
 
 private:
   void endSection();
+  llvm::Error writeContents();
   OutputFile &file;
   llvm::raw_fd_ostream &os;
   runtime::PayloadFooter footer = {};
   std::optional<runtime::PayloadSection> current;
   runtime::Hash64 weights, contents;
+  std::vector<uint8_t> rest; ///< all sections but the weights, aligned
   std::optional<uint64_t> besideHash;
 };
 

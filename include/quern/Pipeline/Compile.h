@@ -46,6 +46,7 @@ struct CompileOptions {
   std::string kvCache;              ///< f32, f16, q8_0, q4; empty: f32 for a model of f32, else f16
   int64_t context = 0;              ///< 0: the model's own, at most 4096
   bool weightsBeside = false;       ///< of IR: it then holds all that a program needs
+  bool packCode = true;              ///< programs unpack their code at start
   bool observers = false;  ///< show the inputs of products to the program's caller (calibration)
   bool boundaries = false; ///< let the program's caller run parts of it
   bool dequantize = false; ///< `format` replaces coded weights, too

@@ -5,6 +5,7 @@
 //
 //   [ELF image] pad [weights] pad [tokenizer] pad [chat] pad [metadata JSON] footer
 //
+// What follows the weights is packed as one stream where that is quick to undo at every start.
 // With `--weights beside` the program's own payload has no weights section and a
 // second file has nothing else; their identities must agree. All numbers are
 // little endian. Everything read from a footer is checked before use.
@@ -30,9 +31,11 @@ enum PayloadSection : uint32_t {
 };
 
 inline constexpr char payloadMagic[8] = {'Q', 'U', 'E', 'R', 'N', 'P', 'K', '1'};
-inline constexpr uint32_t payloadVersion = 1;
-inline constexpr uint64_t payloadAlignment = 4096; ///< of the weights, which are mapped by pages
-inline constexpr uint64_t sectionAlignment = 64;   ///< of the others
+inline constexpr uint32_t payloadVersion = 2;
+inline constexpr uint64_t payloadAlignment = 64; ///< of sections: what kernels load at once
+/// Sections after the weights that are larger together stay as they are: unpacking takes some 25 ns
+/// a byte.
+inline constexpr uint64_t payloadMostPacked = 512 << 10;
 
 struct PayloadFooter {
   char magic[8];
@@ -40,13 +43,14 @@ struct PayloadFooter {
   uint32_t flags;    ///< bit 0: the weights lie in a file beside
   uint64_t fileSize; ///< of the whole file, this footer included
   struct {
-    uint64_t offset, size; ///< absolute; offset aligned as said above
+    uint64_t offset, size; ///< aligned; absolute, or within the unpacked bytes
   } sections[PayloadSectionCount];
+  uint64_t packedOffset, packedSize; ///< a stream of Lzma.h with all but the weights; or no bytes
   uint64_t weightsHash;  ///< Hash64 of the weights section, wherever it lies
   uint64_t contentsHash; ///< Hash64 of the tokenizer, chat and metadata sections, in order
   uint64_t footerHash;   ///< Hash64 of all fields above
 };
-static_assert(sizeof(PayloadFooter) == 24 + 16 * PayloadSectionCount + 24, "no padding");
+static_assert(sizeof(PayloadFooter) == 24 + 16 * PayloadSectionCount + 16 + 24, "no padding");
 
 inline constexpr uint32_t payloadWeightsBeside = 1;
 
@@ -87,8 +91,9 @@ private:
   };
   void swap(Payload &other) noexcept;
   static Status mapFile(const std::string &path, Mapping &map, PayloadFooter &footer);
+  Status unpack(const std::string &path, const PayloadFooter &footer);
 
-  Mapping image, weightsImage, hugeImage;
+  Mapping image, weightsImage, hugeImage, unpacked;
   std::span<const uint8_t> sections[PayloadSectionCount];
   uint64_t identity = 0;
   std::string weightsName;

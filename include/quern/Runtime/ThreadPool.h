@@ -10,7 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
+#include <pthread.h>
 #include <vector>
 
 namespace quern::runtime {
@@ -35,6 +35,7 @@ class Barrier {
 public:
   explicit Barrier(unsigned spins = 2000) : spins(spins) {}
   void wait(uint32_t threads);
+  void setSpins(unsigned count) { spins = count; } ///< before threads use it
 
 private:
   alignas(64) std::atomic<uint32_t> arrived{0};
@@ -52,16 +53,25 @@ public:
   ~ThreadPool();
   ThreadPool(const ThreadPool &) = delete;
 
+  /// Whether the system gave all the threads; a pool it did not give them to runs nothing.
+  bool started() const { return int(workers.size()) == threadCount - 1; }
   int size() const { return threadCount; }
   /// Runs function(context, i, size()) on all threads; returns when all are done.
   void run(Function function, void *context);
   Barrier &barrier() { return stepBarrier; }
 
 private:
+  /// What a new thread is told; the pool keeps these, because threads begin late.
+  struct Worker {
+    ThreadPool *pool;
+    int index, cpu; ///< -1: not pinned
+    pthread_t thread;
+  };
+  static void *begin(void *worker);
   void work(int thread);
 
   int threadCount;
-  unsigned spins;
+  unsigned spins = 0;
   Function function = nullptr;
   void *context = nullptr;
   bool stopping = false;
@@ -69,7 +79,7 @@ private:
   alignas(64) std::atomic<int> running{0};
   alignas(64) SpinFutex done;
   Barrier stepBarrier;
-  std::vector<std::thread> workers;
+  std::vector<Worker> workers;
 };
 
 /// Pins the calling thread to one CPU; failure is harmless and ignored.

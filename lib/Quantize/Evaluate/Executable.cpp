@@ -1,7 +1,7 @@
 //===- Executable.cpp - A finished program under evaluation ---------------===//
 //
 // Windows of tokens go to the program as a baseline without rows; what it predicts comes back as
-// a baseline. See lib/Runtime/CliEvaluate.cpp for the file.
+// a baseline. See lib/Runtime/Program/CliEvaluate.cpp for the file.
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Executable.h"
@@ -30,7 +30,7 @@ using llvm::StringRef;
 namespace json = llvm::json;
 
 namespace {
-/// As in lib/Runtime/CliEvaluate.cpp.
+/// As in lib/Runtime/Program/CliEvaluate.cpp.
 struct BaselineHeader {
   char magic[8] = {'Q', 'U', 'E', 'R', 'N', 'L', 'P', '1'};
   uint32_t vocabulary, window, prefix, reserved = 0;

@@ -10,7 +10,7 @@ using namespace quern::test;
 
 namespace {
 
-/// An image of one page, then sections on pages of their own, then the footer.
+/// An image, then aligned sections, then the footer.
 std::string program(const std::string &metadata) {
   std::string file(payloadAlignment, 'E');
   PayloadFooter footer = {};
@@ -52,7 +52,7 @@ TEST(InspectProgram, ReportsSectionsAndMetadata) {
 TEST(InspectProgram, DamageIsAnError) {
   Scratch scratch;
   std::string good = program("{\"name\":\"x\"}");
-  for (size_t at : {size_t(2 * payloadAlignment), good.size() - 20}) { // the tokenizer, the footer
+  for (size_t at : {size_t(3 * payloadAlignment), good.size() - 20}) { // the tokenizer, the footer
     std::string bytes = good;
     bytes[at] ^= 1;
     auto report = inspectProgram(scratch.write("damaged", bytes));

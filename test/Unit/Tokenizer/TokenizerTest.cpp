@@ -206,6 +206,21 @@ TEST(Tokenizer, TablesBuiltAtLoadAreTheStoredOnes) {
   }
 }
 
+// Merges that make tokens one after the other say what those are; one more that does not, and all
+// are written out.
+TEST(Tokenizer, JoinedTokensAreTheWrittenOnes) {
+  TokenizerData data = byteLevel();
+  Loaded joined(data);
+  data.tokens.push_back({"he?"}); // 263, where 261 would follow
+  data.merges.push_back({256, '?', 263});
+  Loaded written(data);
+  EXPECT_LT(joined.blob.size(), written.blob.size() - 5);
+  for (int32_t id = 0; id < 263; ++id)
+    EXPECT_EQ(joined->decode(id, true), written->decode(id, true)) << id;
+  for (std::string text : {"hello hell hel lll \xC3\xA9", "ohell he <|end|>[tool]", "\xFFq"})
+    EXPECT_EQ(joined->encode(text, true), written->encode(text, true)) << text;
+}
+
 TEST(Tokenizer, SerializingIsDeterministic) {
   std::string error;
   EXPECT_EQ(byteLevel().serialize(error), byteLevel().serialize(error));

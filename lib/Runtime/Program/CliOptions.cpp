@@ -212,7 +212,7 @@ const std::vector<Option> &optionTable() {
 } // namespace
 
 Status parse(int argc, char **argv, Options &o) {
-  o.program = argc > 0 && argv[0] ? argv[0] : "model";
+  o.program = programName;
   bool onlyPrompts = false;
   for (int i = 1; i < argc; ++i) {
     std::string arg = argv[i];

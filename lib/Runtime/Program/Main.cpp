@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "Cli.h"
 #include <cstdio>
-#include <new>
 
 namespace quern::runtime::cli {
 
@@ -43,11 +42,7 @@ static int run(int argc, char **argv, Options &options) {
 extern "C" int quern_main(int argc, char **argv) {
   using namespace quern::runtime;
   cli::Options options;
-  try {
-    return cli::run(argc, argv, options);
-  } catch (const std::bad_alloc &) {
-    return cli::fail(options, Status::error(QUERN_ERROR_MEMORY, "out of memory"), cli::Failure);
-  } catch (const std::exception &e) {
-    return cli::fail(options, Status::error(QUERN_ERROR_MEMORY, e.what()), cli::Failure);
-  }
+  if (argc > 0 && argv[0])
+    cli::programName = argv[0];
+  return cli::run(argc, argv, options);
 }

@@ -8,16 +8,17 @@
 #include "Cli.h"
 #include "quern/Runtime/Cpu.h"
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 
 namespace quern::runtime::cli {
 
 namespace {
-using Clock = std::chrono::steady_clock;
-double secondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
 /// Sums all 64-bit words of a range by all threads: as fast as memory can be read.
@@ -79,10 +80,10 @@ Status bench(Model &model, const Options &options) {
   if (Status s = engine.newSequence(sequence); s.failed())
     return s;
   uint64_t state = 1;
-  auto run = [&](const std::vector<int32_t> &ids, double &seconds) {
-    auto start = Clock::now();
+  auto run = [&](const std::vector<int32_t> &ids, double &taken) {
+    double start = seconds();
     Status s = engine.prefill(sequence, ids, ids.size() - 1, nullptr);
-    seconds += secondsSince(start);
+    taken += seconds() - start;
     return s;
   };
 
@@ -94,11 +95,11 @@ Status bench(Model &model, const Options &options) {
     for (int64_t i = 0; i <= options.repeat; ++i) {
       if (Status s = engine.rollback(sequence, 0); s.failed())
         return s;
-      double seconds = 0;
-      if (Status s = run(draw(size_t(count), p.vocab_size, state), seconds); s.failed())
+      double taken = 0;
+      if (Status s = run(draw(size_t(count), p.vocab_size, state), taken); s.failed())
         return s;
       if (i)
-        rates.push_back(count / seconds);
+        rates.push_back(count / taken);
     }
     out.set("prefill_" + std::to_string(count), summary(rates));
   }
@@ -118,21 +119,21 @@ Status bench(Model &model, const Options &options) {
   double read = model.metadata["decode_bytes"].asNumber(double(weights.size()));
   int steps = std::min(64, p.context - 8);
   for (int64_t i = 0; i <= options.repeat && steps > 0; ++i) {
-    auto start = Clock::now();
+    double start = seconds();
     engine.threads().run(readShare, &reader);
-    double bandwidth = double(reader.size) / secondsSince(start);
+    double bandwidth = double(reader.size) / (seconds() - start);
     if (Status s = engine.rollback(sequence, 0); s.failed())
       return s;
-    double seconds = 0;
-    if (Status s = run(draw(8, p.vocab_size, state), seconds); s.failed())
+    double taken = 0;
+    if (Status s = run(draw(8, p.vocab_size, state), taken); s.failed())
       return s;
-    seconds = 0;
+    taken = 0;
     for (int k = 0; k < steps; ++k)
-      if (Status s = run(draw(1, p.vocab_size, state), seconds); s.failed())
+      if (Status s = run(draw(1, p.vocab_size, state), taken); s.failed())
         return s;
     if (!i)
       continue;
-    rates.push_back(steps / seconds);
+    rates.push_back(steps / taken);
     bandwidths.push_back(bandwidth / 1e9);
     shares.push_back(rates.back() * read / bandwidth);
   }

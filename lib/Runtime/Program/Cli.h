@@ -3,8 +3,8 @@
 // Options and the actions they select; one file an action.
 //
 //===----------------------------------------------------------------------===//
-#ifndef QUERN_LIB_RUNTIME_CLI_H
-#define QUERN_LIB_RUNTIME_CLI_H
+#ifndef QUERN_LIB_RUNTIME_PROGRAM_CLI_H
+#define QUERN_LIB_RUNTIME_PROGRAM_CLI_H
 
 #include "quern/Runtime/Model.h"
 #include <optional>
@@ -17,6 +17,9 @@ namespace quern::runtime::cli {
 enum ExitCode { Success = 0, Failure = 1, Usage = 2, WrongCpu = 3 };
 
 enum class Action { Generate, Chat, Perplexity, Divergence, Embed, Bench, Info, Help };
+
+/// argv[0], for messages.
+extern const char *programName;
 
 struct Options {
   Action action = Action::Generate;
@@ -63,4 +66,4 @@ Status checkOutput(const std::string &path, bool force);
 
 } // namespace quern::runtime::cli
 
-#endif // QUERN_LIB_RUNTIME_CLI_H
+#endif // QUERN_LIB_RUNTIME_PROGRAM_CLI_H
