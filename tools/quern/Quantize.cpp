@@ -53,7 +53,8 @@ static const char usage[] =
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
     "  --provider P          says what to expect of formats: measured (default); the names below\n"
     "  --engine E            knapsack (default); the names below\n"
-    "  --measure-tokens N    of the text, for measuring (default: 8192)\n"
+    "  --measure-tokens N    of the text, for measuring (default: 8192, fewer for large models)\n"
+    "  --measure-effort N    that default N times (default: 1)\n"
     "  --recipe R            options from a file or a report, or a shipped one: fast, balanced,\n"
     "                        best; what else is given goes before it\n"
     "  --report FILE         write the report as JSON, with the recipe that makes OUT again\n"
@@ -158,6 +159,7 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
   arguments.option("--engine", options.engine);
   arguments.number("--threads", options.threads);
   arguments.number("--measure-tokens", options.measureTokens);
+  arguments.number("--measure-effort", options.measureEffort);
   arguments.flag("--dry-run", options.dryRun);
   arguments.flag("--force", options.force);
   arguments.flag("--json", json);

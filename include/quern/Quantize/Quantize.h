@@ -46,7 +46,10 @@ struct QuantizeOptions {
   /// Seconds after which nothing is measured any more and tensors are rounded to nearest; what is
   /// known then is used. The one option that makes the result depend on the machine. 0: none.
   double timeLimit = 0;
-  uint64_t measureTokens = 8192; ///< of the text, for `measured`
+  /// Of the text, for `measured`; 0: 8192, or fewer where a model is large, so that measuring all of
+  /// it takes minutes; times `measureEffort`.
+  uint64_t measureTokens = 0;
+  unsigned measureEffort = 1;
   unsigned threads = 0;
   bool allowRequantize = false, dryRun = false, force = false;
   /// Put the recipe, with hashes of all inputs, into the report.

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Evaluate.h"
+#include "Softmax.h"
 #include "llvm/Support/ThreadPool.h"
 #include <cmath>
 #include <random>
@@ -14,42 +15,33 @@ using llvm::createStringError;
 using llvm::Error;
 using llvm::Expected;
 
-/// log(sum(exp(row))).
-static double logSumExp(ArrayRef<float> row) {
-  float most = -INFINITY;
-  for (float v : row)
-    most = std::max(most, v);
-  double lanes[4] = {};
-  for (size_t i = 0; i < row.size(); ++i)
-    lanes[i % 4] += double(std::exp(row[i] - most));
-  return double(most) + std::log((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]));
+static double logSumExpOf(ArrayRef<float> row) {
+  int64_t n = int64_t(row.size());
+  return logSumExp(row.data(), maximum(row.data(), n), n);
+}
+
+/// The first of the largest.
+static size_t best(ArrayRef<float> row) {
+  float most = maximum(row.data(), int64_t(row.size()));
+  return size_t(llvm::find(row, most) - row.begin());
 }
 
 void quern::quantize::logSoftmax(llvm::MutableArrayRef<float> row) {
-  double total = logSumExp(row);
+  double total = logSumExpOf(row);
   for (float &v : row)
     v = float(double(v) - total);
 }
 
 void quern::quantize::scorePosition(ArrayRef<float> logA, ArrayRef<float> b, int32_t next,
                                     Divergence &out) {
-  double total = logSumExp(b), kl = 0;
-  size_t bestA = 0, bestB = 0;
-  for (size_t i = 0; i < logA.size(); ++i) {
-    if (logA[i] > logA[bestA])
-      bestA = i;
-    if (b[i] > b[bestB])
-      bestB = i;
-    float p = std::exp(logA[i]);
-    kl += double(p) * (double(logA[i]) - (double(b[i]) - total));
-  }
-  out.kl.push_back(kl);
+  double total = logSumExpOf(b);
+  out.kl.push_back(divergenceOf(logA.data(), b.data(), total, int64_t(logA.size())));
   double lossA = -double(logA[size_t(next)]), lossB = total - double(b[size_t(next)]);
   out.loss += lossB;
   out.baseLoss += lossA;
   double change = std::exp(-lossB) - std::exp(-lossA);
   out.changeSquared += change * change;
-  out.agree += bestA == bestB;
+  out.agree += best(logA) == best(b);
 }
 
 double Divergence::mean() const {

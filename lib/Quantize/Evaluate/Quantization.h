@@ -35,6 +35,7 @@ private:
   llvm::Error checkOptions();
   llvm::Error prepare(bool measures);
   llvm::Error readStatistics();
+  uint64_t tokensToMeasure() const;
   llvm::Error openProgram();
   llvm::Error openCost();
   llvm::Error findBudget();

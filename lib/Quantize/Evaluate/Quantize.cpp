@@ -85,6 +85,19 @@ Error Quantization::readStatistics() {
   return Error::success();
 }
 
+/// How many tokens to measure with. Measuring a matrix runs about half of the network, so that all
+/// matrices take weights times matrices times tokens.
+uint64_t Quantization::tokensToMeasure() const {
+  if (options.measureTokens)
+    return options.measureTokens;
+  double weights = 0;
+  for (const Tensor &tensor : candidates->tensors)
+    weights += double(tensor.rows) * double(tensor.columns);
+  constexpr double products = 1.5e13; // some minutes
+  double tokens = products / std::max(1.0, weights * double(candidates->tensors.size()));
+  return uint64_t(std::clamp(tokens, 512.0, 8192.0)) * std::max(1u, options.measureEffort);
+}
+
 Error Quantization::openProgram() {
   if (Error e = step("compile", 0))
     return e;
@@ -98,7 +111,7 @@ Error Quantization::openProgram() {
   // Rows of predictions are kept in memory.
   constexpr uint64_t maxBytes = uint64_t(512) << 20;
   uint64_t tokens =
-      std::min(options.measureTokens, maxBytes / (sizeof(float) * uint64_t(program->vocabulary())));
+      std::min(tokensToMeasure(), maxBytes / (sizeof(float) * uint64_t(program->vocabulary())));
   Expected<Windows> read = readWindows(*program, options.text, 0, tokens);
   if (!read)
     return read.takeError();
@@ -112,7 +125,7 @@ Error Quantization::openProgram() {
   if (!parts)
     return parts.takeError();
   std::tie(windows, heldBackWindows) = std::move(*parts);
-  Key key("measured 1");
+  Key key("measured 2");
   key.addAll(llvm::ArrayRef(windows.prefix)).addAll(llvm::ArrayRef(windows.tokens));
   key.add(double(windows.window));
   for (const import::TensorInfo &tensor : model.tensors) {

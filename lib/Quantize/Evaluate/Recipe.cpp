@@ -20,8 +20,8 @@ namespace json = llvm::json;
 /// Shipped ones, from little work to much.
 static constexpr std::pair<llvm::StringLiteral, llvm::StringLiteral> shipped[] = {
     {"fast", R"({"provider": "hessian", "solver": "search"})"},
-    {"balanced", R"({"provider": "measured", "solver": "descent", "measure-tokens": 8192})"},
-    {"best", R"({"provider": "measured", "solver": "descent", "measure-tokens": 32768})"},
+    {"balanced", R"({"provider": "measured", "solver": "descent"})"},
+    {"best", R"({"provider": "measured", "solver": "descent", "measure-effort": 4})"},
 };
 
 Expected<json::Object> quern::quantize::readRecipe(StringRef name) {
@@ -68,7 +68,7 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
                    {"engine", options.engine},
                    {"provider", options.provider},
                    {"damping", options.damping},
-                   {"measure-tokens", int64_t(options.measureTokens)}};
+                   {"measure-effort", int64_t(options.measureEffort)}};
   auto add = [&](StringRef name, const std::string &value) {
     if (!value.empty())
       out[name] = value;
@@ -82,6 +82,8 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
   add("formats", llvm::join(options.formats, spelled ? ";" : ","));
   add("transform", llvm::join(options.transforms, ","));
   add("target", llvm::join(options.targets, ","));
+  if (options.measureTokens)
+    out["measure-tokens"] = int64_t(options.measureTokens);
   if (options.size)
     out["size"] = int64_t(options.size);
   if (options.bits > 0)

@@ -42,15 +42,31 @@ CodeGrid::CodeGrid(const Code &code, llvm::ArrayRef<float> table) {
     indices[raw] = uint32_t(values.size() - 1);
   }
   first = consecutive ? 0 : -1;
+  fillBins();
+}
+
+void CodeGrid::fillBins() {
+  float span = high() - low();
+  perUnit = span > 0 ? float(binCount) / span : 0;
+  if (!std::isfinite(perUnit))
+    perUnit = 0;
+  uint32_t index = 0;
+  for (int bin = 0; bin < binCount; ++bin) {
+    float start = low() + span * (float(bin) / float(binCount));
+    while (index + 1 < values.size() && start > middle(index))
+      ++index;
+    // A step back, in case a number of the bin before rounds into this one.
+    bins[size_t(bin)] = perUnit > 0 && index > 0 ? index - 1 : index;
+  }
 }
 
 uint32_t CodeGrid::nearestOf(float unit) const {
-  size_t above = size_t(std::lower_bound(values.begin(), values.end(), unit) - values.begin());
-  if (above == 0)
-    return 0;
-  if (above == values.size())
-    return uint32_t(above - 1);
-  return uint32_t(unit - values[above - 1] <= values[above] - unit ? above - 1 : above);
+  // Numbers below, and what is no number, are in the first bin.
+  float place = (unit - low()) * perUnit;
+  uint32_t index = bins[place > 0 ? size_t(std::min(place, float(binCount - 1))) : 0];
+  while (index + 1 < values.size() && unit > middle(index))
+    ++index;
+  return index;
 }
 
 LevelRow::LevelRow(const std::vector<Level> &levels, int64_t columns) : levels(&levels) {

@@ -7,7 +7,9 @@
 #ifndef QUERN_LIB_QUANTIZE_SOLVER_GRID_H
 #define QUERN_LIB_QUANTIZE_SOLVER_GRID_H
 
+#include "Vector.h"
 #include "quern/Format/Components.h"
+#include <array>
 
 namespace quern::quantize {
 
@@ -28,15 +30,29 @@ public:
   float value(uint32_t index) const { return values[index]; }
   uint64_t raw(uint32_t index) const { return raws[index]; }
   uint32_t indexOf(uint64_t raw) const { return indices[raw]; }
+  size_t size() const { return values.size(); }
   float low() const { return values.front(); }
   float high() const { return values.back(); }
+  /// The same for searches over many values.
+  UnitGrid units() const {
+    if (first >= 0)
+      return {low(), high()};
+    return {low(), high(), values.data(), int64_t(values.size())};
+  }
 
 private:
   uint32_t nearestOf(float unit) const;
+  void fillBins();
+  /// Numbers above it are nearer to the value after `index`.
+  float middle(uint32_t index) const { return 0.5f * (values[index] + values[index + 1]); }
   std::vector<float> values; ///< ascending
   std::vector<uint64_t> raws;
   std::vector<uint32_t> indices; ///< by raw code
   int first = -1;                ///< not negative: consecutive integers
+  /// For numbers in each of these equal parts of [low, high]: an index not above theirs.
+  static constexpr int binCount = 256;
+  std::array<uint32_t, binCount> bins;
+  float perUnit = 0; ///< bins
 };
 
 /// A chain of levels (scales, offsets or zeros) in one row.

@@ -1,20 +1,19 @@
 //===- Row.cpp - One row being solved: rounding ---------------------------===//
 //
-// Loading, storing, and the ways to choose codes for given levels.
+// Loading, storing, and rounding to nearest.
 //
 //===----------------------------------------------------------------------===//
 #include "Row.h"
-#include "Vector.h"
 #include <cmath>
 
 using namespace quern;
 using namespace quern::quantize;
 
-Row::Row(const format::Spec &spec, const CodeGrid &grid, const Hessian &hessian)
+Row::Row(const format::Spec &spec, const CodeGrid &grid, const Hessian &hessian, float *gradient)
     : spec(spec), grid(grid), h(hessian), n(hessian.columns), scale(spec.scale, n),
-      offset(spec.offset, n), zero(spec.zero, n), w(size_t(n)), codes(size_t(n)),
-      scaleOf(size_t(n), 1), offsetOf(size_t(n)), zeroOf(size_t(n)), decoded(size_t(n)),
-      gradient(size_t(n)), trial(size_t(n)), step(size_t(n)), moved(size_t(n)) {}
+      offset(spec.offset, n), zero(spec.zero, n), gradient(gradient), w(size_t(n)),
+      codes(size_t(n)), scaleOf(size_t(n), 1), offsetOf(size_t(n)), zeroOf(size_t(n)),
+      decoded(size_t(n)), trial(size_t(n)), step(size_t(n)) {}
 
 float Row::decode(int64_t k, uint32_t code) const {
   float value = grid.value(code);
@@ -85,32 +84,9 @@ void Row::restore(const Choice &choice) {
     decoded[size_t(k)] = decode(k, codes[size_t(k)]);
 }
 
-double Row::error() const {
-  std::vector<float> d(w);
-  for (int64_t k = 0; k < n; ++k)
-    d[size_t(k)] -= decoded[size_t(k)];
-  double total = 0;
-  for (int64_t k = 0; k < n; ++k)
-    if (d[size_t(k)] != 0)
-      total += double(d[size_t(k)]) * double(dot(&h.damped[size_t(k * n)], d.data(), n));
-  return total;
-}
-
 void Row::roundNearest() {
   for (int64_t k = 0; k < n; ++k) {
     codes[size_t(k)] = nearestCode(k, w[size_t(k)]);
     decoded[size_t(k)] = decode(k, codes[size_t(k)]);
-  }
-}
-
-void Row::roundWithFeedback() {
-  std::vector<float> &carried = trial; // by place in the order
-  std::fill(carried.begin(), carried.end(), 0.0f);
-  for (int64_t i = 0; i < n; ++i) {
-    int64_t k = h.order[size_t(i)];
-    codes[size_t(k)] = nearestCode(k, w[size_t(k)] + carried[size_t(i)]);
-    decoded[size_t(k)] = decode(k, codes[size_t(k)]);
-    float d = w[size_t(k)] - decoded[size_t(k)];
-    addScaled(&carried[size_t(i)], &h.feedback[size_t(i * n + i)], d, n - i);
   }
 }

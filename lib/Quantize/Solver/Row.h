@@ -3,6 +3,9 @@
 // The state of a row (codes, levels, what they decode to) and the moves that lower its error
 // d H d^T, d = w - w'. Every move is checked before it is made, so the error never grows.
 //
+// Moves see a range of columns: `gradient` is right there, and kept so. What a move does to other
+// columns is left to the caller (Batch.h), who does it for many moves and rows at once.
+//
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_LIB_QUANTIZE_SOLVER_ROW_H
 #define QUERN_LIB_QUANTIZE_SOLVER_ROW_H
@@ -14,7 +17,8 @@ namespace quern::quantize {
 
 class Row {
 public:
-  Row(const format::Spec &spec, const CodeGrid &grid, const Hessian &hessian);
+  /// `gradient` has a number for each column.
+  Row(const format::Spec &spec, const CodeGrid &grid, const Hessian &hessian, float *gradient);
 
   void load(const format::Components &components, int64_t row, const float *values);
   void store(format::Components &components, int64_t row) const;
@@ -27,20 +31,33 @@ public:
   Choice choice() const { return {codes, scale, offset}; }
   void restore(const Choice &choice);
 
-  /// d H d^T with the damped H.
-  double error() const;
+  /// w - w'.
+  float rest(int64_t k) const { return w[size_t(k)] - decoded[size_t(k)]; }
+  float decodedAt(int64_t k) const { return decoded[size_t(k)]; }
 
   /// Scales and offsets by weighted search; codes are left for the next step.
   void searchLevels();
   void roundNearest();
-  /// Rounds column after column, each making up for the errors of those before it.
-  void roundWithFeedback();
+  /// Rounds column k for the target w + carried; returns w - w'.
+  float roundColumn(int64_t k, float carried) {
+    codes[size_t(k)] = nearestCode(k, w[size_t(k)] + carried);
+    decoded[size_t(k)] = decode(k, codes[size_t(k)]);
+    return rest(k);
+  }
 
-  /// Call before descend*: what the moves work on.
-  void startDescent();
-  /// One pass over codes (levels); whether anything changed.
-  bool descendCodes();
-  bool descendLevels();
+  /// The levels: scales, offsets.
+  enum Chain { Scale, Offset };
+  LevelRow &chain(Chain which) { return which == Scale ? scale : offset; }
+  /// One pass over the codes of `columns`, all in [begin, end); returns by how much the error fell.
+  double descendCodes(llvm::ArrayRef<int32_t> columns, int64_t begin, int64_t end);
+  /// One pass over levels whose tiles are `widest` columns wide or less, in [begin, end).
+  double descendLevels(int64_t begin, int64_t end, int64_t widest);
+
+  /// What one unit of a level's number is worth at each column of its tile; false: it cannot move.
+  bool direction(Chain which, size_t level, int64_t tile, float *step) const;
+  /// Moves that number to where the error is least, if it is less there. `curvature`: that of
+  /// `step`, from direction(). Only decoded values are changed.
+  double moveAlong(Chain which, size_t level, int64_t tile, const float *step, double curvature);
 
   /// For the row's codes and levels, adds to the normal equations A e = b of a table's entries:
   /// `a` [entries][entries], `b` [entries].
@@ -51,6 +68,7 @@ private:
   float scaleAt(int64_t k) const { return scaleOf[size_t(k)]; }
   float offsetAt(int64_t k) const { return offsetOf[size_t(k)]; }
   float zeroAt(int64_t k) const { return zeroOf[size_t(k)]; }
+  float signOf(Chain which) const { return which == Offset && spec.offsetSign < 0 ? -1 : 1; }
   /// What a code decodes to at column k.
   float decode(int64_t k, uint32_t code) const;
   uint32_t nearestCode(int64_t k, float target) const;
@@ -58,22 +76,23 @@ private:
   void fitTile(int64_t first, int64_t end, float &scale, float &scaleWeight, float &offset);
   void assignLevels(LevelRow &chain, llvm::ArrayRef<float> targets, llvm::ArrayRef<float> weights,
                     float largestCode);
-  /// Tries new values for columns [first, end) (in `trial`); keeps them if that lowers the error.
-  bool tryMove(int64_t first, int64_t end);
-  bool descendLevel(LevelRow &chain, size_t l, bool isScale);
-  bool descendPair(int64_t tile);
+  double descendPair(int64_t tile, int64_t begin, int64_t end);
+  double descendLevel(Chain which, size_t level, int64_t begin, int64_t end);
+  /// Replaces the values of [first, last) by `trial` if that lowers the error, with the gradient of
+  /// [begin, end).
+  double tryMove(int64_t first, int64_t last, int64_t begin, int64_t end);
 
   const format::Spec &spec;
   const CodeGrid &grid;
   const Hessian &h;
   int64_t n;
   LevelRow scale, offset, zero;
+  float *gradient;                              ///< (w - w') H
   std::vector<float> w;                         ///< to be approached
   std::vector<uint32_t> codes;                  ///< indices into the grid
   std::vector<float> scaleOf, offsetOf, zeroOf; ///< products by column
   std::vector<float> decoded;                   ///< w'
-  std::vector<float> gradient;                  ///< (w - w') H
-  std::vector<float> trial, step, moved;        ///< scratch
+  std::vector<float> trial, step, before, fitted; ///< scratch
 };
 
 } // namespace quern::quantize

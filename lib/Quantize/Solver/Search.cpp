@@ -11,24 +11,6 @@
 using namespace quern;
 using namespace quern::quantize;
 
-namespace {
-/// Weighted sums over a tile for given codes: least squares of w ~ s u + o.
-struct Sums {
-  double a = 0, u = 0, uu = 0, x = 0, xu = 0, xx = 0;
-  void add(double weight, double unit, double value) {
-    a += weight;
-    u += weight * unit;
-    uu += weight * unit * unit;
-    x += weight * value;
-    xu += weight * value * unit;
-    xx += weight * value * value;
-  }
-  double error(double s, double o) const {
-    return xx - 2 * s * xu - 2 * o * x + s * s * uu + 2 * s * o * u + o * o * a;
-  }
-};
-} // namespace
-
 /// The best scale and offset of columns [first, end); `scaleWeight`: how much a deviation from the
 /// scale costs.
 void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeight,
@@ -42,28 +24,39 @@ void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeigh
     least = std::min(least, w[size_t(k)]);
     most = std::max(most, w[size_t(k)]);
   }
-  double best = INFINITY;
+  // Filled up to whole vectors with columns that count nothing.
+  size_t padded = size_t((end - first + fitLanes - 1) / fitLanes * fitLanes);
+  fitted.assign(3 * padded, 0.0f);
+  float *values = fitted.data(), *weights = values + padded, *zeros = weights + padded;
+  float a = 0, x = 0;
+  for (int64_t k = first; k < end; ++k) {
+    values[k - first] = w[size_t(k)];
+    weights[k - first] = h.variance[size_t(k)];
+    zeros[k - first] = zeroAt(k);
+    a += h.variance[size_t(k)];
+    x += h.variance[size_t(k)] * w[size_t(k)];
+  }
+  UnitGrid units = grid.units();
+  float best = INFINITY;
   auto consider = [&](double s, double o) {
     for (int round = 0; round < 3; ++round) {
-      Sums sums;
-      for (int64_t k = first; k < end; ++k) {
-        float unit = s == 0 ? 0 : float((double(w[size_t(k)]) - o) / s);
-        uint32_t code = grid.nearest(unit + zeroAt(k));
-        sums.add(double(h.variance[size_t(k)]), double(grid.value(code) - zeroAt(k)),
-                 double(w[size_t(k)]));
-      }
-      if (double error = sums.error(s, o); error < best && std::isfinite(error)) {
-        best = error;
+      FitSums sums = fitSums(values, weights, zero.empty() ? nullptr : zeros, int64_t(padded),
+                             float(s), float(o), units);
+      if (sums.error < best) {
+        best = sums.error;
         scaleOut = float(s);
         offsetOut = float(o);
-        scaleWeight = float(sums.uu);
+        scaleWeight = sums.uu;
       }
-      if (round == 2)
+      // Least squares makes a bad start better, but not that much.
+      if (round == 2 || sums.error > 2 * best)
         return;
-      double determinant = sums.uu * sums.a - sums.u * sums.u;
-      if (withOffset && determinant > 1e-12 * sums.uu * sums.a) {
-        s = (sums.xu * sums.a - sums.x * sums.u) / determinant;
-        o = (sums.x * sums.uu - sums.xu * sums.u) / determinant;
+      // Least squares for these codes: w ~ s u + o.
+      double determinant = double(sums.uu) * a - double(sums.u) * sums.u;
+      double before = s, offsetBefore = o;
+      if (withOffset && determinant > 1e-6 * sums.uu * a) {
+        s = (double(sums.xu) * a - double(x) * sums.u) / determinant;
+        o = (double(x) * sums.uu - double(sums.xu) * sums.u) / determinant;
         if (!offsetSigned && o * sign < 0) {
           o = 0;
           s = sums.uu > 0 ? sums.xu / sums.uu : 0;
@@ -71,7 +64,7 @@ void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeigh
       } else if (sums.uu > 0) {
         s = (sums.xu - o * sums.u) / sums.uu;
       }
-      if (!scaleSigned && s < 0)
+      if ((!scaleSigned && s < 0) || (s == before && o == offsetBefore))
         return;
     }
   };
@@ -88,13 +81,18 @@ void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeigh
     return;
   }
   float magnitude = std::max(std::fabs(least), std::fabs(most));
-  double reach = std::max(std::fabs(double(grid.low())), std::fabs(double(grid.high())));
+  double below = std::fabs(double(grid.low())), above = std::fabs(double(grid.high()));
+  double reach = std::max(below, above);
   if (magnitude == 0 || reach == 0)
     return;
-  for (int i = 0; i <= 20; ++i) {
+  // The other sign matters where one side of the grid reaches further; cutting off large values
+  // pays where codes are few.
+  bool bothSigns = scaleSigned && std::fabs(below - above) > 0.02 * reach;
+  bool fine = grid.size() > 32;
+  for (int i = fine ? 11 : 0; i <= (fine ? 15 : 20); ++i) {
     double s = double(magnitude) / reach * (0.55 + 0.035 * i);
     consider(s, 0);
-    if (scaleSigned)
+    if (bothSigns)
       consider(-s, 0);
   }
 }

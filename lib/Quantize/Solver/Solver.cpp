@@ -1,14 +1,14 @@
 //===- Solver.cpp - Solves matrices row by row ----------------------------===//
 //
-// Begins with what rounding to nearest gives, tries the method, and keeps the better per row.
+// Divides a matrix into batches of rows, and sums up their errors.
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Solver.h"
+#include "Batch.h"
 #include "TableFit.h"
 #include "quern/Format/Encode.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/ThreadPool.h"
-#include <Eigen/Core>
 #include <numeric>
 
 using namespace quern;
@@ -50,57 +50,43 @@ bool quern::quantize::isSolvable(const format::Spec &spec) {
   return code.bitsPerIndex() <= 8;
 }
 
-double quern::quantize::weightedError(ArrayRef<float> values, ArrayRef<float> decoded, int64_t rows,
-                                      int64_t columns, ArrayRef<double> h) {
-  using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Eigen::Map<const Floats> w(values.data(), rows, columns),
-      approximate(decoded.data(), rows, columns);
-  Matrix d = w.cast<double>() - approximate.cast<double>();
-  Matrix product = d * Eigen::Map<const Matrix>(h.data(), columns, columns);
+/// Of rows [first, first + count). Half of the products tell the rest, H being symmetric.
+static double errorOfRows(ArrayRef<float> values, ArrayRef<float> decoded, int64_t first,
+                          int64_t count, int64_t columns, ArrayRef<double> h) {
+  constexpr int64_t block = 64;
+  size_t size = size_t(count * columns);
+  std::vector<double> rest(size), twice(size), image(size);
+  for (size_t i = 0; i < size; ++i) {
+    size_t at = size_t(first * columns) + i;
+    rest[i] = double(values[at]) - double(decoded[at]);
+    twice[i] = 2 * rest[i];
+  }
+  for (int64_t begin = 0; begin < columns; begin += block) {
+    int64_t end = std::min(columns, begin + block);
+    auto add = [&](const std::vector<double> &factors, int64_t from, int64_t to) {
+      addProduct(Product<double>{image.data() + from, columns, factors.data() + begin, columns,
+                                 &h[size_t(begin * columns + from)], columns, count, end - begin,
+                                 to - from});
+    };
+    add(rest, begin, end);
+    if (end < columns)
+      add(twice, end, columns);
+  }
   double total = 0;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t k = 0; k < columns; ++k)
-      total += d(r, k) * product(r, k);
+  for (size_t i = 0; i < size; ++i)
+    total += rest[i] * image[i];
   return total;
 }
 
-/// Leaves the row with the best choice found.
-static void solveRow(Row &row, const SolveOptions &options) {
-  Row::Choice best = row.choice();
-  double least = row.error();
-  auto keepBetter = [&] {
-    if (double error = row.error(); error < least) {
-      least = error;
-      best = row.choice();
-    }
-  };
-  auto descend = [&] {
-    row.startDescent();
-    for (unsigned sweep = 0; sweep < options.sweeps; ++sweep) {
-      bool levels = row.descendLevels();
-      bool codes = row.descendCodes();
-      if (!levels && !codes)
-        break;
-    }
-  };
-  row.searchLevels();
-  if (options.method == Method::Search) {
-    row.roundNearest();
-    keepBetter();
-  } else {
-    row.roundWithFeedback();
-    keepBetter();
-  }
-  if (options.method == Method::Descent) {
-    descend();
-    keepBetter();
-    // The levels have moved since the codes were fed back; once more with the new ones.
-    row.roundWithFeedback();
-    descend();
-    keepBetter();
-  }
-  row.restore(best);
+/// Rows that are solved together, by one thread.
+static constexpr int64_t rowsPerTask = 16;
+
+double quern::quantize::weightedError(ArrayRef<float> values, ArrayRef<float> decoded, int64_t rows,
+                                      int64_t columns, ArrayRef<double> h) {
+  double total = 0;
+  for (int64_t first = 0; first < rows; first += rowsPerTask)
+    total += errorOfRows(values, decoded, first, std::min(rowsPerTask, rows - first), columns, h);
+  return total;
 }
 
 Expected<Solution> quern::quantize::solve(const format::Spec &spec, ArrayRef<float> values,
@@ -115,14 +101,11 @@ Expected<Solution> quern::quantize::solve(const format::Spec &spec, ArrayRef<flo
   if (Error e = format::encode(spec, values, rows, columns, out.components, tensor))
     return std::move(e);
 
-  constexpr int64_t rowsPerTask = 16;
   int64_t tasks = (rows + rowsPerTask - 1) / rowsPerTask;
   std::vector<double> nearest(size_t(tasks), 0.0), solved(size_t(tasks), 0.0);
-  // Decoding whole matrices would double the memory; errors are summed task by task.
-  auto errorOf = [&](int64_t first, int64_t count, ArrayRef<float> decoded) {
-    return weightedError(values.slice(size_t(first * columns), size_t(count * columns)),
-                         decoded.slice(size_t(first * columns), size_t(count * columns)), count,
-                         columns, hessian.raw);
+  auto errorOf = [&](int64_t first, ArrayRef<float> decoded) {
+    return errorOfRows(values, decoded, first, std::min(rowsPerTask, rows - first), columns,
+                       hessian.raw);
   };
   std::vector<float> decoded(values.size());
   if (Error e = format::decode(spec, out.components, decoded))
@@ -135,14 +118,15 @@ Expected<Solution> quern::quantize::solve(const format::Spec &spec, ArrayRef<flo
     pool.wait();
   };
   auto measure = [&](std::vector<double> &errors) {
-    forTasks([&](int64_t task, int64_t first, int64_t count) {
-      errors[size_t(task)] = errorOf(first, count, decoded);
+    forTasks([&](int64_t task, int64_t first, int64_t) {
+      errors[size_t(task)] = errorOf(first, decoded);
     });
     return std::accumulate(errors.begin(), errors.end(), 0.0);
   };
   out.error = out.nearestError = measure(nearest);
   if (options.method == Method::Nearest || !isSolvable(spec))
     return out;
+  Blocks blocks(spec, hessian);
   // A learned table is fitted again once codes have been chosen, and they are chosen again.
   for (int pass = 0; pass < (isLearnedScalar(spec) ? 3 : 1); ++pass) {
     format::Components now = out.components;
@@ -151,12 +135,7 @@ Expected<Solution> quern::quantize::solve(const format::Spec &spec, ArrayRef<flo
           fitTable(spec, values, CodeGrid(spec.code, now.table), hessian, now, options.threads);
     CodeGrid grid(spec.code, now.table);
     forTasks([&](int64_t, int64_t first, int64_t count) {
-      Row row(spec, grid, hessian);
-      for (int64_t r = first; r < first + count; ++r) {
-        row.load(now, r, &values[size_t(r * columns)]);
-        solveRow(row, options);
-        row.store(now, r);
-      }
+      Batch(spec, grid, hessian, blocks, count).solve(now, values, first, count, options);
     });
     if (Error e = format::decode(spec, now, decoded))
       return std::move(e);

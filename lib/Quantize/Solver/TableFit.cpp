@@ -52,7 +52,7 @@ std::vector<float> quern::quantize::fitTable(const format::Spec &spec, llvm::Arr
     for (size_t task = 0; task < tasks; ++task)
       pool.async([&, task] {
         sums[task].assign(count * count + count, 0.0);
-        Row row(spec, grid, hessian);
+        Row row(spec, grid, hessian, nullptr); // nothing is moved
         for (size_t r = task * perTask; r < std::min(rows, (task + 1) * perTask); ++r) {
           row.load(components, int64_t(r), &values[r * columns]);
           row.addTableTerms(sums[task].data(), sums[task].data() + count * count);

@@ -4,8 +4,8 @@
 // so that the order of additions is fixed. Products of a step are f32, their sum is f64.
 //
 //===----------------------------------------------------------------------===//
+#include "Gram.h"
 #include "quern/Quantize/Statistics.h"
-#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -20,8 +20,6 @@ namespace {
 constexpr int64_t blockColumns = 64;
 /// Rows added up in f32 before they are added to the f64 sums.
 constexpr int64_t blockRows = 128;
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
 /// The bin of a value: its exponent and the two bits behind it.
 int binOf(float value) {
   uint32_t bits;
@@ -63,13 +61,13 @@ void InputStatistics::add(const float *values, int64_t count, int thread, int th
   // Late blocks have fewer rows of the triangle, so neighbours go to different threads.
   for (int64_t block = thread; block < blocks; block += threads) {
     int64_t begin = block * blockColumns, width = std::min(blockColumns, columns - begin);
+    std::vector<float> product(triangle.empty() ? 0 : size_t((columns - begin) * width));
     for (int64_t row = 0; !triangle.empty() && row < count; row += blockRows) {
       int64_t height = std::min(blockRows, count - row);
-      Eigen::Map<const Matrix> x(values + row * columns, height, columns);
-      Matrix product = x.rightCols(columns - begin).transpose() * x.middleCols(begin, width);
+      multiplyColumns(values + row * columns, height, columns, begin, width, product.data());
       for (int64_t i = begin; i < columns; ++i)
         for (int64_t j = 0, end = std::min(width, i - begin + 1); j < end; ++j)
-          triangle[i * (i + 1) / 2 + begin + j] += double(product(i - begin, j));
+          triangle[i * (i + 1) / 2 + begin + j] += double(product[size_t((i - begin) * width + j)]);
     }
     for (int64_t row = 0; row < count; ++row)
       for (int64_t k = begin; k < begin + width; ++k) {
