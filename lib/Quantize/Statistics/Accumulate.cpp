@@ -20,6 +20,7 @@ namespace {
 constexpr int64_t blockColumns = 64;
 /// Rows added up in f32 before they are added to the f64 sums.
 constexpr int64_t blockRows = 128;
+
 /// The bin of a value: its exponent and the two bits behind it.
 int binOf(float value) {
   uint32_t bits;

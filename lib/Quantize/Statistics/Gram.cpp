@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #if defined(__x86_64__)
-#define QUERN_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#define QUERN_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define QUERN_CLONES
 #endif
