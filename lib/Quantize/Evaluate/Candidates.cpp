@@ -234,7 +234,7 @@ Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
   if (!values)
     return values.takeError();
   // All that a candidate depends on; the name leads readers of the folder.
-  Key common("candidate 3");
+  Key common("candidate 4");
   common.addAll(llvm::ArrayRef(*values)).add(double(tensor.columns)).add(options.damping);
   common.add(methodName(options.method)).add(double(SolveOptions().sweeps));
   if (input)

@@ -147,11 +147,17 @@ void Batch::moveBlock(size_t block, llvm::MutableArrayRef<double> fell) {
 
 void Batch::descend(unsigned sweeps) {
   /// What is left to gain of a row's error when descent leaves it.
-  constexpr double least = 5e-4;
+  constexpr double least = 2e-3;
+  /// What the levels of all tiles together must gain in a sweep.
+  constexpr double leastOfLevels = 5e-3;
+  const LevelRow &scale = rows.front().chain(Row::Scale);
+  double tiles = double(scale.tileCount(scale.count() - 1));
   std::fill(done.begin(), done.end(), false);
   std::vector<double> fell(static_cast<size_t>(active));
   for (unsigned sweep = 0; sweep < sweeps; ++sweep) {
     std::fill(fell.begin(), fell.end(), 0.0);
+    for (int64_t r = 0; r < active; ++r)
+      rows[size_t(r)].setLeastGain(leastOfLevels * error(r) / tiles);
     moveWideLevels(fell);
     for (size_t block = 0; block < blocks.columns.size(); ++block)
       moveBlock(block, fell);

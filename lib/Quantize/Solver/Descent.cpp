@@ -10,9 +10,9 @@
 using namespace quern;
 using namespace quern::quantize;
 
-/// Only what is more than rounding noise, so that descent ends.
-static bool lowers(double quadratic, double linear) {
-  return quadratic - 2 * linear < -1e-6 * quadratic;
+bool Row::isWorth(double quadratic, double linear, double tiles) const {
+  // Rounding noise never is, so that descent ends.
+  return 2 * linear - quadratic > std::max(1e-6 * quadratic, leastGain * tiles);
 }
 
 double Row::descendCodes(llvm::ArrayRef<int32_t> columns, int64_t begin, int64_t end) {
@@ -51,7 +51,7 @@ double Row::tryMove(int64_t first, int64_t last, int64_t begin, int64_t end) {
     quadratic += double(s) * double(dot(&h.damped[size_t(k * n + first)], &step[size_t(first)],
                                         last - first));
   }
-  if (!lowers(quadratic, linear))
+  if (!isWorth(quadratic, linear))
     return 0;
   for (int64_t k = first; k < last; ++k)
     if (float s = step[size_t(k)]; s != 0)
@@ -151,7 +151,8 @@ double Row::moveAlong(Chain which, size_t l, int64_t tile, const float *along, d
   if (!levels.snap(l, now + float(slope / curvature), raw, value) || value == now)
     return 0;
   double move = double(value) - double(now);
-  if (!lowers(move * move * curvature, move * slope))
+  double tiles = double(levels.tileColumns(l)) / double(levels.tileColumns(levels.count() - 1));
+  if (!isWorth(move * move * curvature, move * slope, tiles))
     return 0;
   levels.set(l, tile, raw, value);
   int64_t width = levels.tileColumns(levels.count() - 1);

@@ -45,6 +45,9 @@ public:
     return rest(k);
   }
 
+  /// A tile's levels are not moved for less than this: telling all columns takes longer than that
+  /// is worth.
+  void setLeastGain(double gain) { leastGain = gain; }
   /// The levels: scales, offsets.
   enum Chain { Scale, Offset };
   LevelRow &chain(Chain which) { return which == Scale ? scale : offset; }
@@ -78,6 +81,9 @@ private:
                     float largestCode);
   double descendPair(int64_t tile, int64_t begin, int64_t end);
   double descendLevel(Chain which, size_t level, int64_t begin, int64_t end);
+  /// Whether a change of the error by `quadratic` - 2 `linear` is worth a move of the levels of
+  /// `tiles` innermost tiles.
+  bool isWorth(double quadratic, double linear, double tiles = 1) const;
   /// Replaces the values of [first, last) by `trial` if that lowers the error, with the gradient of
   /// [begin, end).
   double tryMove(int64_t first, int64_t last, int64_t begin, int64_t end);
@@ -86,6 +92,7 @@ private:
   const CodeGrid &grid;
   const Hessian &h;
   int64_t n;
+  double leastGain = 0;
   LevelRow scale, offset, zero;
   float *gradient;                              ///< (w - w') H
   std::vector<float> w;                         ///< to be approached

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "Vector.h"
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #define QUERN_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -33,42 +35,78 @@ QUERN_CLONES float dot(const float *__restrict a, const float *__restrict b, int
          ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-/// `width` columns of all rows, kept in registers while rows of `from` go by. Those columns of
-/// `depth` rows of `from` stay in the first cache.
+/// The factors of a row that are not zero, and their places.
+template <typename T> struct Factors {
+  static constexpr int64_t most = 64;
+  int64_t count = 0;
+  T values[most];
+  int32_t places[most];
+};
+
+/// `width` columns of one row, kept in registers while those of `from` go by.
 template <typename T, int64_t width>
-QUERN_INLINE void addPanel(const Product<T> &p, int64_t column) {
-  constexpr int64_t depth = 64;
-  for (int64_t first = 0; first < p.count; first += depth) {
-    int64_t end = std::min(p.count, first + depth);
-    for (int64_t r = 0; r < p.rows; ++r) {
-      T *to = p.to + r * p.toStride + column;
-      const T *factors = p.factors + r * p.factorStride;
-      T sums[width];
-      for (int64_t j = 0; j < width; ++j)
-        sums[j] = to[j];
-      for (int64_t i = first; i < end; ++i) {
-        T factor = factors[i];
-        if (factor == 0)
-          continue;
-        const T *from = p.from + i * p.fromStride + column;
-        for (int64_t j = 0; j < width; ++j)
-          sums[j] += factor * from[j];
-      }
-      for (int64_t j = 0; j < width; ++j)
-        to[j] = sums[j];
-    }
+QUERN_INLINE void addPanel(T *to, const Factors<T> &factors, const T *from, int64_t stride) {
+  T sums[width];
+  for (int64_t j = 0; j < width; ++j)
+    sums[j] = to[j];
+  for (int64_t i = 0; i < factors.count; ++i) {
+    T value = factors.values[i];
+    const T *row = from + factors.places[i] * stride;
+    for (int64_t j = 0; j < width; ++j)
+      sums[j] += value * row[j];
   }
+  for (int64_t j = 0; j < width; ++j)
+    to[j] = sums[j];
 }
 
+/// Takes as many rows of `from` as the first cache holds `wide` columns of, and their factors,
+/// which are listed once for all columns: where the zeros are cannot be foreseen. Where many rows
+/// use them, those columns are gathered first: far apart, they would fall on the same places of the
+/// cache.
 template <typename T> QUERN_INLINE void addAll(const Product<T> &p) {
-  constexpr int64_t wide = 256 / sizeof(T), narrow = 64 / sizeof(T);
-  int64_t column = 0;
-  for (; column + wide <= p.n; column += wide)
-    addPanel<T, wide>(p, column);
-  for (; column + narrow <= p.n; column += narrow)
-    addPanel<T, narrow>(p, column);
-  for (; column < p.n; ++column)
-    addPanel<T, 1>(p, column);
+  constexpr int64_t wide = 256 / sizeof(T), narrow = 64 / sizeof(T), rowsAtOnce = 16;
+  Factors<T> factors[rowsAtOnce];
+  T gathered[Factors<T>::most * wide];
+  for (int64_t begin = 0; begin < p.rows; begin += rowsAtOnce)
+    for (int64_t first = 0; first < p.count; first += Factors<T>::most) {
+      int64_t rows = std::min(rowsAtOnce, p.rows - begin);
+      int64_t end = std::min(p.count, first + Factors<T>::most), all = 0;
+      for (int64_t r = 0; r < rows; ++r) {
+        const T *values = p.factors + (begin + r) * p.factorStride;
+        Factors<T> &list = factors[r];
+        list.count = 0;
+        for (int64_t i = first; i < end; ++i) {
+          list.values[list.count] = values[i];
+          list.places[list.count] = int32_t(i - first);
+          list.count += values[i] != 0;
+        }
+        all += list.count;
+      }
+      if (all == 0)
+        continue;
+      bool gathers = all > 3 * (end - first);
+      auto addColumns = [&](auto size, int64_t column) __attribute__((always_inline)) {
+        constexpr int64_t width = decltype(size)::value;
+        const T *from = p.from + first * p.fromStride + column;
+        int64_t stride = p.fromStride;
+        if (gathers) {
+          for (int64_t i = 0; i < end - first; ++i)
+            std::memcpy(gathered + i * width, from + i * stride, sizeof(T) * size_t(width));
+          from = gathered;
+          stride = width;
+        }
+        for (int64_t r = 0; r < rows; ++r)
+          if (factors[r].count)
+            addPanel<T, width>(p.to + (begin + r) * p.toStride + column, factors[r], from, stride);
+      };
+      int64_t column = 0;
+      for (; column + wide <= p.n; column += wide)
+        addColumns(std::integral_constant<int64_t, wide>(), column);
+      for (; column + narrow <= p.n; column += narrow)
+        addColumns(std::integral_constant<int64_t, narrow>(), column);
+      for (; column < p.n; ++column)
+        addColumns(std::integral_constant<int64_t, 1>(), column);
+    }
 }
 
 QUERN_CLONES void addProduct(const Product<float> &p) { addAll(p); }
