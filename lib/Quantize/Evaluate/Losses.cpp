@@ -159,11 +159,19 @@ Expected<double> Quantization::measureAssignment(llvm::ArrayRef<uint32_t> choice
   return found->mean();
 }
 
-Expected<Assignment> Quantization::search() {
-  if (options.engine == "uniform") // one format for all is few kernels
-    return engine(items(), budget);
-  return allocateKinds(items(), budget, kernelBytes, engine);
+Expected<Assignment> Quantization::allocateWith(StringRef name, Engine run) {
+  std::vector<Item> all = items();
+  if (name != "uniform")
+    return allocateKinds(all, budget, kernelBytes, run);
+  // Kernels that are left out would be formats left out; those of one format are few.
+  Expected<Assignment> found = run(all, budget);
+  if (!found || !kernelBytes || budget.bytes == Limits::none)
+    return found;
+  uint64_t code = kernelBytes * countKinds(all, found->choice);
+  return run(all, {budget.bytes - std::min(budget.bytes, code), budget.work});
 }
+
+Expected<Assignment> Quantization::search() { return allocateWith(options.engine, engine); }
 
 Error Quantization::allocate() {
   if (!isFixed()) {
@@ -199,7 +207,7 @@ Error Quantization::allocate() {
   if (options.maxKl > 0)
     if (Error e = findSmallest())
       return e;
-  if (Expected<Assignment> same = uniform(items(), budget))
+  if (Expected<Assignment> same = allocateWith("uniform", uniform))
     uniformAssignment = std::move(*same);
   else
     llvm::consumeError(same.takeError());

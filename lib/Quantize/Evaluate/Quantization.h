@@ -42,6 +42,7 @@ private:
   llvm::Error findWorkBudget();
   llvm::Error allocate();
   llvm::Expected<Assignment> search();
+  llvm::Expected<Assignment> allocateWith(llvm::StringRef name, Engine run);
   llvm::Error measureChosen();
   llvm::Error measureCandidate(Tensor &tensor, Candidate &candidate);
   llvm::Expected<double> measureValues(const Tensor &tensor, llvm::StringRef key,

@@ -74,7 +74,7 @@ json::Object Quantization::report() {
                    {"provider", options.provider},
                    {"damping", options.damping},
                    {"bits", double(assignment.bytes) * 8 / double(std::max<uint64_t>(elements, 1))},
-                   {"bytes", int64_t(written ? written : overhead + assignment.bytes)},
+                   {"bytes", int64_t(written ? written : overhead + bytesOf(assignment.choice))},
                    {"expected_loss", assignment.cost},
                    {"dry_run", options.dryRun},
                    {"tensors", std::move(list)}};
@@ -107,9 +107,8 @@ json::Object Quantization::report() {
   if (uniformAssignment && uniformAssignment->cost > 0 && !isFixed()) {
     // Whichever was asked for, also those that lose; none for an engine that refuses.
     json::Object ratios;
-    std::vector<Item> all = items();
     for (const EngineInfo &other : engines()) {
-      if (Expected<Assignment> found = other.run(all, budget))
+      if (Expected<Assignment> found = allocateWith(other.name, other.run))
         ratios[other.name] = found->cost / uniformAssignment->cost;
       else
         llvm::consumeError(found.takeError());
