@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What transforms bring to programs with int8 activations: KL divergence from the float model on held-back text.
+"""What transforms bring to programs with integer activations: KL divergence from the float model on held-back text.
 
-Every row compiles the model in one format with activations in int8 (one scale a token), after the transforms named, and runs it as
-it is beside the float program. What calibrates them is another text. Prints a table in markdown.
+Every row compiles the model in one format with activations in int8 or int4 (one scale a token), after the transforms named, and
+runs it as it is beside the float program. What calibrates them is another text. Prints a table in markdown.
 
 usage: transforms.py MODEL --calibration FILE --text FILE [--calibration-tokens N] [--tokens N] [--scratch DIR] [--rows 'NAME;...'] [--json FILE]
 """
@@ -11,9 +11,15 @@ import argparse, json, os, shutil, subprocess, tempfile, time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 QUERN = os.environ.get("QUERN", f"{ROOT}/build/bin/quern")
 STREAM, INPUTS = "quern-rotate-stream{{data={0}}}", "quern-rotate-inputs{{data={0}}}"
-# Row: weights' format, transforms of the file, passes while it is compiled.
+SPLIT = ("quern-split-columns{{statistics={1} share=0.05 rest=%s}},"
+         "quern-quantize-weights{{statistics={1} solver=nearest activations=%s data={0}}}")
+KEEP = "quern-keep-outliers{threshold=6}"
+# Row: weights' format, transforms of the file, passes while it is compiled ({0}: folder, {1}: statistics); int8 activations, or
+# those that the row names.
 ROWS = {
     "W8A8": ("int8_channel", "", ""),
+    "W8A8 split": ("int8_channel", "", SPLIT % ("int8_channel", "int8")),
+    "W8A8 outliers from 6 kept": ("int8_channel", "", KEEP.replace("{", "{{").replace("}", "}}")),
     "W8A8 search": ("int8_channel", "search{format=int8_channel activations=int8}", ""),
     "W8A8 smooth": ("int8_channel", "smooth", ""),
     "W8A8 rotate": ("int8_channel", "", STREAM + "," + INPUTS),
@@ -24,6 +30,13 @@ ROWS = {
     "W4A8 search with int8": ("int4_g32", "search{format=int4_g32 activations=int8}", ""),
     "W4A8 rotate": ("int4_g32", "", STREAM + "," + INPUTS),
     "W4A8 search with int8, rotate inputs": ("int4_g32", "search{format=int4_g32 activations=int8}", INPUTS),
+    "W4A8 split": ("int4_g32", "", SPLIT % ("int4_g32", "int8")),
+    "W4A4": ("int4_g32", "", "", "int4"),
+    "W4A4 in groups of 32": ("int4_g32", "", "", "q4"),
+    "W4A4 search with int4": ("int4_g32", "search{format=int4_g32 activations=int4}", "", "int4"),
+    "W4A4 split": ("int4_g32", "", SPLIT % ("int4_g32", "int4"), "int4"),
+    "W4A4 rotate": ("int4_g32", "", STREAM + "," + INPUTS, "int4"),
+    "W4A4 rotate, in groups of 32": ("int4_g32", "", STREAM + "," + INPUTS, "q4"),
 }
 
 
@@ -52,7 +65,7 @@ def main():
     results = {}
     print("| weights, transforms | mean KL | 99 % | same token | perplexity ratio |\n|---|---|---|---|---|")
     for name in wanted:
-        form, transforms, passes = ROWS[name]
+        form, transforms, passes, *activations = ROWS[name]
         model, program = options.model, place("program.so")
         if transforms:
             model = place(transforms.split("{")[0] + ".gguf")
@@ -60,8 +73,8 @@ def main():
         folder = place("weights")
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
-        run("compile", model, "--emit", "shared", "--target", "native", "--format", form, "--activations", "int8", "--context", "512",
-            *(["--passes", passes.format(folder)] if passes else []), "-o", program, "--force")
+        run("compile", model, "--emit", "shared", "--target", "native", "--format", form, "--activations", *(activations or ["int8"]),
+            "--context", "512", *(["--passes", passes.format(folder, place("s.qst"))] if passes else []), "-o", program, "--force")
         started = time.time()
         report = json.loads(run("evaluate", options.model, program, "--engine", "own", "--text", options.text, "--tokens", options.tokens,
                                 "--window", "512", "--json"))

@@ -107,7 +107,7 @@ typedef struct QuernCompileOptions {
   const char *emit;        /* exe (default), shared, lib, obj, asm, llvm, bytecode, mlir */
   const char *targets;     /* comma-separated; null means the portable set */
   const char *format;      /* of float weights; null keeps their own type */
-  const char *activations; /* fast (default), f32, bf16, q8, int8 */
+  const char *activations; /* fast (default), f32, bf16, q8, int8, q4, int4 */
   const char *kvCache;     /* f16 (default), f32, q8_0, q4 */
   int64_t context;         /* 0: the default that `quern compile --dry-run` prints */
   int weightsBeside;       /* keep the weights in a file beside the program */

@@ -20,9 +20,27 @@ Activation conversion::fastActivation(const target::TargetInfo &target,
   return format::prefersInt8Activations(weight) ? Activation::Q8 : Activation::BF16;
 }
 
-ActivationLayout ActivationLayout::get(Activation kind, int64_t k) {
+int64_t ActivationLayout::plainColumns(Activation kind, int64_t k, const format::Spec &weight) {
+  if (kind != Activation::Int8 || weight.kind != format::Spec::Kind::Split)
+    return 0;
+  llvm::Expected<std::vector<int64_t>> sets = format::splitColumns(weight, k);
+  if (!sets) { // the format has no packed layout either, and whoever asks for that gets the error
+    llvm::consumeError(sets.takeError());
+    return 0;
+  }
+  return k - sets->back();
+}
+
+ActivationLayout ActivationLayout::get(Activation kind, int64_t k, int64_t plain) {
   ActivationLayout l = {};
   l.kind = kind;
+  if (plain) {
+    l = get(kind, k - plain);
+    l.plain = plain;
+    l.base = llvm::alignTo(4 * plain, 64);
+    l.bytes += l.base;
+    return l;
+  }
   l.k = k;
   l.paddedK = (k + 31) / 32 * 32;
   if (kind == Activation::F32) {
@@ -73,13 +91,13 @@ private:
   Parts zeros() { return Parts(v.parts, v.splat(v.floats(), 0.0)); }
 
   void oneToken() {
-    Value token = v.index(0);
+    Value token = v.index(0), start = x.tokenStart(v, token);
     v.loop(o.begin, o.end, 1, [&](Value panel) {
       Parts acc = zeros();
       if (layout.fullSteps() > 0) {
         SmallVector<Value> sum = v.loop(
             v.index(0), v.index(layout.fullSteps()), 1, acc, [&](Value step, ValueRange carried) {
-              Parts next = strategy.direct(weights.position(panel, step, false), token,
+              Parts next = strategy.direct(weights.position(panel, step, false), start,
                                            Parts(carried.begin(), carried.end()));
               return SmallVector<Value>(next.begin(), next.end());
             });
@@ -87,11 +105,11 @@ private:
       }
       if (layout.tailColumns())
         acc =
-            strategy.direct(weights.position(panel, v.index(layout.fullSteps()), true), token, acc);
+            strategy.direct(weights.position(panel, v.index(layout.fullSteps()), true), start, acc);
       weights.forget();
       writeOut(
-          panel, [&](Value row) { finishToken(token, token, row, acc); },
-          [&](Value row, Value mask) { finishToken(token, token, row, acc, mask); });
+          panel, [&](Value row) { finishToken(token, start, row, acc); },
+          [&](Value row, Value mask) { finishToken(token, start, row, acc, mask); });
     });
   }
 
@@ -234,7 +252,7 @@ LogicalResult conversion::emitLinear(OpBuilder &builder, Location loc, const Lin
   if (!layout)
     return emitError(loc) << llvm::toString(layout.takeError());
   VectorCode v(builder, loc, target);
-  ActivationSource x = {operands.x, ActivationLayout::get(desc.activation, desc.k)};
+  ActivationSource x(operands.x, ActivationLayout::get(desc.activation, desc.k, desc.weight));
   if (desc.activation == Activation::F32 && cast<MemRefType>(operands.x.getType()).getRank() == 2) {
     // One dimension, as the quantized forms have.
     SmallVector<ReassociationIndices> all = {{0, 1}};
@@ -246,12 +264,19 @@ LogicalResult conversion::emitLinear(OpBuilder &builder, Location loc, const Lin
   // The terms of a sum or a split are added up in `out`.
   LinearDesc termDesc = desc;
   LinearOperands termOperands = operands;
-  for (const format::PackedLayout &term : terms) {
+  std::optional<ActivationSource> plain;
+  if (x.layout.plain)
+    plain.emplace(x.plainColumns(v));
+  for (format::PackedLayout term : terms) {
+    bool isPlain = plain && term.columnStart < x.layout.plain;
+    const ActivationSource &source = isPlain ? *plain : x;
+    if (!isPlain)
+      term.columnStart -= x.layout.plain;
     WeightReader weights(v, term, operands.weight);
-    std::unique_ptr<Strategy> strategy = makeIntegerStrategy(v, term, weights, x);
+    std::unique_ptr<Strategy> strategy = makeIntegerStrategy(v, term, weights, source);
     if (!strategy)
-      strategy = makeFloatStrategy(v, term, weights, x);
-    Driver(v, termDesc, term, termOperands, *strategy, weights, x).emit();
+      strategy = makeFloatStrategy(v, term, weights, source);
+    Driver(v, termDesc, term, termOperands, *strategy, weights, source).emit();
     termDesc.bias = false;
     termDesc.residual = true;
     termOperands.residual = operands.out;

@@ -20,11 +20,31 @@ namespace quern::conversion::detail {
 
 /// The activations as the kernel's argument holds them.
 struct ActivationSource {
+  ActivationSource(Value buffer, const ActivationLayout &layout)
+      : buffer(buffer), layout(layout),
+        stride(layout.kind == Activation::F32 ? layout.k : layout.bytes) {}
+
   Value buffer;
   ActivationLayout layout;
   /// Where token `token` starts, in elements of the buffer. `buffer` is one-dimensional.
-  Value tokenStart(VectorCode &v, Value token) const { return v.mul(token, tokenStride()); }
-  int64_t tokenStride() const { return layout.kind == Activation::F32 ? layout.k : layout.bytes; }
+  Value tokenStart(VectorCode &v, Value token) const {
+    return v.add(v.mul(token, stride), layout.base);
+  }
+  int64_t tokenStride() const { return stride; }
+
+  /// The columns in front that are not rounded, as f32 activations of their own.
+  ActivationSource plainColumns(VectorCode &v) const {
+    auto bytes = mlir::cast<mlir::MemRefType>(buffer.getType());
+    auto type = mlir::MemRefType::get({bytes.getNumElements() / 4}, v.b.getF32Type());
+    ActivationSource out(
+        mlir::memref::ViewOp::create(v.b, v.loc, type, buffer, v.index(0), mlir::ValueRange()),
+        ActivationLayout::get(Activation::F32, layout.plain));
+    out.stride = layout.bytes / 4;
+    return out;
+  }
+
+private:
+  int64_t stride;
 };
 
 /// Steps in the scratch, from slot 0 on.

@@ -84,6 +84,30 @@ void quern::lowerTile(TileEmitter &e, kernel::TileScaleOp op) {
   });
 }
 
+void quern::lowerTile(TileEmitter &e, kernel::TileScaleChannelsOp op) {
+  Value x = e.flat(op.getX()), factors = e.flat(op.getFactors()), out = e.flat(op.getOut());
+  int64_t length = rowLength(op.getX());
+  e.loop(op.getBegin(), op.getEnd(), 1, [&](Value row) {
+    Value base = e.mul(row, e.index(length));
+    e.chunks(length, e.lanes(), [&](Value column, unsigned n) {
+      Value at = e.add(base, column);
+      e.store(e.mul(e.load(x, at, n), e.load(factors, column, n)), out, at);
+    });
+  });
+}
+
+void quern::lowerTile(TileEmitter &e, kernel::TileOutliersOp op) {
+  Value x = e.flat(op.getX()), out = e.flat(op.getOut());
+  float threshold = op.getThreshold().convertToFloat();
+  overRows(e, rowLength(op.getX()), op.getBegin(), op.getEnd(), [&](Value at, unsigned n) {
+    Value value = e.load(x, at, n);
+    Value large = arith::CmpFOp::create(e.b, arith::CmpFPredicate::OGE,
+                                        math::AbsFOp::create(e.b, value),
+                                        e.constantLike(value, threshold));
+    e.store(e.select(large, value, e.constantLike(value, 0)), out, at);
+  });
+}
+
 void quern::lowerTile(TileEmitter &e, kernel::TileTakeColumnsOp op) {
   Value x = e.flat(op.getX()), indices = e.flat(op.getIndices()), out = e.flat(op.getOut());
   Value length = e.index(rowLength(op.getX()));

@@ -59,7 +59,8 @@ struct LowerKernels : quern::impl::LowerKernelsPassBase<LowerKernels> {
         llvm::TypeSwitch<Operation *, LogicalResult>(op)
             .Case<kernel::TileRmsNormOp, kernel::TileLayerNormOp, kernel::TileRopeTableOp,
                   kernel::TileRopeOp, kernel::TileGatedActivationOp, kernel::TileSoftcapOp,
-                  kernel::TileAddOp, kernel::TileScaleOp, kernel::TileTakeRowsOp,
+                  kernel::TileAddOp, kernel::TileScaleOp, kernel::TileScaleChannelsOp,
+                  kernel::TileOutliersOp, kernel::TileTakeRowsOp,
                   kernel::TileTakeColumnsOp, kernel::TileHadamardOp, kernel::TileRouteOp,
                   kernel::TileCombineExpertsOp, kernel::TileStoreKvOp, kernel::TileAttentionOp>([&](auto tile) {
               lowerTile(emitter, tile);

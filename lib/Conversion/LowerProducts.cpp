@@ -39,11 +39,15 @@ LogicalResult quern::lowerTile(TileEmitter &e, kernel::TileQuantizeOp op) {
                                           /*offset=*/int64_t(0), shape,
                                           ArrayRef<int64_t>{length, 1});
   }
-  std::optional<StaticActivations> constants;
+  QuantizeActivations options;
   if (op.getStaticScale())
-    constants = {op.getStaticScale()->convertToFloat(), int32_t(op.getStaticZero())};
+    options.constants = {op.getStaticScale()->convertToFloat(), int32_t(op.getStaticZero())};
+  options.largestCode = op.getBits() == 4 ? 7 : 127;
+  options.plain = op.getPlain();
+  if (op.getOutlierThreshold())
+    options.outlierThreshold = op.getOutlierThreshold()->convertToFloat();
   emitQuantizeActivations(e.b, op.getLoc(), formOf(op.getForm()), length, e.target, x, op.getOut(),
-                          op.getBegin(), op.getEnd(), constants);
+                          op.getBegin(), op.getEnd(), options);
   return success();
 }
 

@@ -20,12 +20,17 @@ namespace {
 class Quantizer {
 public:
   Quantizer(VectorCode &v, ActivationLayout layout, Value x, Value dest,
-            std::optional<StaticActivations> constants)
-      : v(v), layout(layout), x(x), dest(dest), constants(constants),
+            const QuantizeActivations &options)
+      : v(v), layout(layout), x(x), dest(dest), constants(options.constants),
+        largestCode(float(options.largestCode)), outlierThreshold(options.outlierThreshold),
         f32x32(v.vec(group, v.b.getF32Type())), i32x32(v.vec(group, v.b.getI32Type())) {}
 
   void row(Value token) {
     start = v.mul(token, layout.bytes);
+    for (int64_t k = 0; k < layout.plain; k += group)
+      v.store(vector::LoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, v.index(k)}), dest,
+              start, 4 * k);
+    start = v.add(start, layout.base);
     Value scalar;
     if (constants) {
       storeFloat(constant(constants->scale), start, layout.scalesOffset);
@@ -67,10 +72,19 @@ public:
 
 private:
   Value load(Value token, Value k, bool partial) {
-    if (!partial)
-      return vector::LoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k});
-    return vector::MaskedLoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k}, mask(),
-                                        v.splat(f32x32, 0.0));
+    k = v.add(k, layout.plain);
+    Value values;
+    if (partial)
+      values = vector::MaskedLoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k}, mask(),
+                                            v.splat(f32x32, 0.0));
+    else
+      values = vector::LoadOp::create(v.b, v.loc, f32x32, x, ValueRange{token, k});
+    if (!outlierThreshold)
+      return values;
+    Value magnitude = v.as(magnitudes(values), f32x32);
+    Value large = arith::CmpFOp::create(v.b, v.loc, arith::CmpFPredicate::OGE, magnitude,
+                                        v.splat(f32x32, double(*outlierThreshold)));
+    return arith::SelectOp::create(v.b, v.loc, large, v.splat(f32x32, 0.0), values);
   }
   /// Of the columns of a last, partial group.
   Value mask() {
@@ -90,11 +104,11 @@ private:
     v.store(v.broadcast(v.vec(1, v.b.getF32Type()), scalar), dest, at, offset);
   }
   void storeScale(Value absMax, Value at, int64_t offset) {
-    storeFloat(arith::DivFOp::create(v.b, v.loc, absMax, constant(127)), at, offset);
+    storeFloat(arith::DivFOp::create(v.b, v.loc, absMax, constant(largestCode)), at, offset);
   }
 
   Value codes(Value values, Value absMax) {
-    Value inverse = arith::DivFOp::create(v.b, v.loc, constant(127), absMax);
+    Value inverse = arith::DivFOp::create(v.b, v.loc, constant(largestCode), absMax);
     Value scaled = v.times(values, v.broadcast(f32x32, inverse));
     Value rounded = LLVM::RoundEvenOp::create(v.b, v.loc, f32x32, scaled);
     return arith::FPToSIOp::create(v.b, v.loc, i32x32, rounded);
@@ -205,6 +219,8 @@ private:
   ActivationLayout layout;
   Value x, dest;
   std::optional<StaticActivations> constants;
+  float largestCode;
+  std::optional<float> outlierThreshold;
   VectorType f32x32, i32x32;
   Value start;
 };
@@ -213,9 +229,12 @@ private:
 void conversion::emitQuantizeActivations(OpBuilder &builder, Location loc, Activation kind,
                                          int64_t k, const target::TargetInfo &target, Value x,
                                          Value dest, Value begin, Value end,
-                                         std::optional<StaticActivations> constants) {
-  assert((!constants || kind == Activation::Int8) && "only int8 has a static scale");
+                                         const QuantizeActivations &options) {
+  assert((!options.constants || (kind == Activation::Int8 && options.largestCode == 127)) &&
+         "only int8 has a static scale");
+  assert((!options.plain || (kind == Activation::Int8 && options.plain % group == 0)) &&
+         "whole groups of columns in front of int8");
   VectorCode v(builder, loc, target);
-  Quantizer quantizer(v, ActivationLayout::get(kind, k), x, dest, constants);
+  Quantizer quantizer(v, ActivationLayout::get(kind, k, options.plain), x, dest, options);
   v.loop(begin, end, 1, [&](Value token) { quantizer.row(token); });
 }

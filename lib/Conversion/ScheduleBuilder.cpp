@@ -115,33 +115,54 @@ Value ScheduleBuilder::takeColumns(Value tensor, Value use) {
   return out;
 }
 
-Value ScheduleBuilder::activations(Value tensor, kernel::Activation form, Value weight,
-                                   FloatAttr staticScale, int32_t staticZero) {
-  bool isSplit =
-      getFormat(cast<RankedTensorType>(weight.getType())).kind == format::Spec::Kind::Split;
+Value ScheduleBuilder::activations(Value tensor, const Form &form, Value weight) {
+  const format::Spec &format = getFormat(cast<RankedTensorType>(weight.getType()));
+  bool isSplit = format.kind == format::Spec::Kind::Split;
   Value x = isSplit ? takeColumns(tensor, weight) : buffer(tensor);
-  if (form == kernel::Activation::F32)
+  if (form.kind == kernel::Activation::F32)
     return x;
-  int number = int(form);
-  if (staticScale) {
-    auto found = llvm::find(staticForms, std::pair(staticScale, staticZero));
-    number = kernel::getMaxEnumValForActivation() + 1 + int(found - staticForms.begin());
-    if (found == staticForms.end())
-      staticForms.push_back({staticScale, staticZero});
-  }
+  auto known = llvm::find(forms, form);
+  int number = int(known - forms.begin());
+  if (known == forms.end())
+    forms.push_back(form);
   Value &result = quantized[{x, number}];
   if (result)
     return result;
   auto type = cast<MemRefType>(x.getType());
   int64_t k = type.getShape().back(), perToken = type.getNumElements() / k / maxTokens;
-  int64_t bytes = conversion::ActivationLayout::get(layoutForm(form), k).bytes;
+  auto layout = conversion::ActivationLayout::get(layoutForm(form.kind), k, format);
+  int64_t bytes = layout.bytes;
   result = newBuffer(MemRefType::get({maxTokens * perToken * bytes}, b.getI8Type()), single);
   Access access = single || isSplit ? Access::Read : Access::ReadPart;
-  launch(shapeName("quantize_" + kernel::stringifyActivation(form).str(), {k}),
+  std::string name = "quantize_" + kernel::stringifyActivation(form.kind).str();
+  launch(shapeName(form.bits == 8 ? name : name + "_" + std::to_string(form.bits) + "bit", {k}),
          {{x, access}, {result, Access::WritePart}}, rows(tensor, single), [&](KernelBody &body) {
            kernel::TileQuantizeOp::create(
                body.b, body.buffers[0], body.buffers[1], body.scaled(body.begin, perToken),
-               body.scaled(body.end, perToken), form, staticScale, staticZero);
+               body.scaled(body.end, perToken), form.kind, form.staticScale,
+               form.outlierThreshold, form.staticZero, form.bits, layout.plain);
+         });
+  return result;
+}
+
+Value ScheduleBuilder::outliers(Value tensor, FloatAttr threshold) {
+  Value x = buffer(tensor);
+  Form form{kernel::Activation::F32, 8, {}, threshold};
+  auto known = llvm::find(forms, form);
+  int number = int(known - forms.begin());
+  if (known == forms.end())
+    forms.push_back(form);
+  Value &result = quantized[{x, number}];
+  if (result)
+    return result;
+  auto type = cast<MemRefType>(x.getType());
+  int64_t k = type.getShape().back(), perToken = type.getNumElements() / k / maxTokens;
+  result = newBuffer(type);
+  launch(shapeName("outliers", {k}), {{x, Access::ReadPart}, {result, Access::WritePart}},
+         rows(tensor), [&](KernelBody &body) {
+           kernel::TileOutliersOp::create(body.b, body.buffers[0], body.buffers[1],
+                                          body.scaled(body.begin, perToken),
+                                          body.scaled(body.end, perToken), threshold);
          });
   return result;
 }
@@ -165,7 +186,7 @@ LogicalResult ScheduleBuilder::convert(Operation *op) {
   b.setLoc(op->getLoc());
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<EmbeddingOp, LinearOp, ExpertLinearOp, RMSNormOp, LayerNormOp, RopeOp, AttentionOp,
-            GatedActivationOp, AddOp, ScaleOp, HadamardOp, SoftcapOp, TakeRowsOp, ObserveOp,
+            GatedActivationOp, AddOp, ScaleOp, ScaleChannelsOp, HadamardOp, SoftcapOp, TakeRowsOp, ObserveOp,
             BoundaryOp, RouteOp, CombineExpertsOp>([&](auto op) { return convert(op); })
       .Case<UseOp, func::ReturnOp>([](auto) { return success(); })
       .Default([](Operation *op) { return op->emitOpError("has no kernel"); });

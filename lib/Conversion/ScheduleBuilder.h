@@ -40,6 +40,7 @@ private:
   mlir::LogicalResult convert(GatedActivationOp op);
   mlir::LogicalResult convert(AddOp op);
   mlir::LogicalResult convert(ScaleOp op);
+  mlir::LogicalResult convert(ScaleChannelsOp op);
   mlir::LogicalResult convert(HadamardOp op);
   mlir::LogicalResult convert(SoftcapOp op);
   mlir::LogicalResult convert(TakeRowsOp op);
@@ -71,11 +72,19 @@ private:
   mlir::FailureOr<mlir::Value> panels(mlir::Value use, mlir::MemRefType &type);
   mlir::Value cachePart(AttentionOp op, int64_t offset, int64_t bytes, mlir::Type element);
   /// The form in which a product with `weight` reads its activations: `fast` is resolved.
-  mlir::FailureOr<kernel::Activation> formOf(ActivationFormat format, mlir::Value weight);
+  struct Form {
+    kernel::Activation kind;
+    int bits = 8; ///< of integer codes
+    mlir::FloatAttr staticScale = {}, outlierThreshold = {};
+    int32_t staticZero = 0;
+    bool operator==(const Form &) const = default;
+  };
+  mlir::FailureOr<Form> formOf(ActivationFormat format, mlir::Value weight);
   /// The activations of a product in its form, quantized once for all that read them; in the order
   /// of the weight's columns if that is a split.
-  mlir::Value activations(mlir::Value x, kernel::Activation form, mlir::Value weight,
-                          mlir::FloatAttr staticScale = {}, int32_t staticZero = 0);
+  mlir::Value activations(mlir::Value x, const Form &form, mlir::Value weight);
+  /// x where it is at least as large as the threshold, else 0.
+  mlir::Value outliers(mlir::Value x, mlir::FloatAttr threshold);
   mlir::Value takeColumns(mlir::Value x, mlir::Value weight);
   mlir::Value ropeTable(RopeAttr rope);
 
@@ -121,9 +130,9 @@ private:
 
   mlir::Value tokenCount, outputCount, tokens, positions, sequences, outputs;
   llvm::DenseMap<mlir::Value, mlir::Value> buffers, counts;
-  /// By f32 buffer and form; forms of static scales are numbered in `staticForms`.
+  /// By f32 buffer and number of the form in `forms`.
   llvm::DenseMap<std::pair<mlir::Value, int>, mlir::Value> quantized;
-  llvm::SmallVector<std::pair<mlir::FloatAttr, int32_t>> staticForms;
+  llvm::SmallVector<Form> forms;
   llvm::DenseMap<mlir::Attribute, mlir::Value> ropeTables;
   llvm::DenseMap<int64_t, mlir::Value> units;
   llvm::DenseSet<mlir::Operation *> done; ///< converted together with another operation

@@ -61,6 +61,21 @@ LogicalResult ScheduleBuilder::convert(ScaleOp op) {
   return success();
 }
 
+LogicalResult ScheduleBuilder::convert(ScaleChannelsOp op) {
+  Value x = buffer(op.getX()), factors = weight(op.getFactors(), b.getF32Type());
+  Value out = resultBuffer(op.getResult());
+  auto type = cast<MemRefType>(x.getType());
+  int64_t columns = type.getShape().back(), perToken = type.getNumElements() / columns / maxTokens;
+  launch(shapeName("scale_channels", {columns}),
+         {{x, Access::ReadPart}, {factors, Access::Read}, {out, Access::WritePart}},
+         rows(op.getX()), [&](KernelBody &body) {
+           kernel::TileScaleChannelsOp::create(
+               body.b, body.buffers[0], body.buffers[1], body.buffers[2],
+               body.scaled(body.begin, perToken), body.scaled(body.end, perToken));
+         });
+  return success();
+}
+
 LogicalResult ScheduleBuilder::convert(HadamardOp op) {
   Value x = buffer(op.getX());
   Value out = resultBuffer(op.getResult());

@@ -10,25 +10,29 @@ using namespace mlir;
 using namespace quern;
 using kernel::Access;
 
-FailureOr<kernel::Activation> ScheduleBuilder::formOf(ActivationFormat format, Value weight) {
+FailureOr<ScheduleBuilder::Form> ScheduleBuilder::formOf(ActivationFormat format, Value weight) {
   auto type = cast<RankedTensorType>(weight.getType());
   switch (format) {
   case ActivationFormat::F32:
-    return kernel::Activation::F32;
+    return Form{kernel::Activation::F32};
   case ActivationFormat::BF16:
-    return kernel::Activation::BF16;
+    return Form{kernel::Activation::BF16};
   case ActivationFormat::Int8:
-    return kernel::Activation::Int8;
+    return Form{kernel::Activation::Int8};
   case ActivationFormat::Q8:
-    return kernel::Activation::Q8;
+    return Form{kernel::Activation::Q8};
+  case ActivationFormat::Int4:
+    return Form{kernel::Activation::Int8, 4};
+  case ActivationFormat::Q4:
+    return Form{kernel::Activation::Q8, 4};
   case ActivationFormat::Fast: {
     int64_t rank = type.getRank();
     auto layout = format::PackedLayout::get(getFormat(type), type.getDimSize(rank - 2),
                                             type.getDimSize(rank - 1));
     if (!layout)
       return mlir::emitError(b.getLoc()) << llvm::toString(layout.takeError());
-    return static_cast<kernel::Activation>(
-        static_cast<int>(conversion::fastActivation(target, *layout)));
+    return Form{static_cast<kernel::Activation>(
+        static_cast<int>(conversion::fastActivation(target, *layout)))};
   }
   }
   llvm_unreachable("all formats covered");
@@ -72,11 +76,17 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
   FailureOr<Value> matrix = panels(op.getWeight(), type);
   if (failed(matrix))
     return failure();
-  FailureOr<kernel::Activation> form = formOf(op.getActivations(), op.getWeight());
+  FailureOr<Form> form = formOf(op.getActivations(), op.getWeight());
   if (failed(form))
     return failure();
-  Value x =
-      activations(op.getX(), *form, op.getWeight(), op.getStaticScaleAttr(), op.getStaticZero());
+  form->staticScale = op.getStaticScaleAttr();
+  form->staticZero = op.getStaticZero();
+  bool isInteger = form->kind == kernel::Activation::Int8 || form->kind == kernel::Activation::Q8;
+  if (isInteger)
+    form->outlierThreshold = op.getOutlierThresholdAttr();
+  Value x = activations(op.getX(), *form, op.getWeight()), large;
+  if (form->outlierThreshold)
+    large = outliers(op.getX(), form->outlierThreshold);
   AddOp sum;
   Value residual;
   bool joined = joinsResidual(op, sum, residual);
@@ -88,9 +98,8 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
       counts[sum.getResult()] = count;
     done.insert(sum);
     // What was made of the old contents is of no use any more.
-    int forms = kernel::getMaxEnumValForActivation() + 1 + int(staticForms.size());
-    for (int form = 0; form < forms; ++form)
-      quantized.erase({out, form});
+    for (int number = 0; number < int(forms.size()); ++number)
+      quantized.erase({out, number});
   } else {
     out = resultBuffer(op.getResult());
   }
@@ -99,13 +108,21 @@ LogicalResult ScheduleBuilder::convert(LinearOp op) {
     uses.push_back({weight(op.getBias(), b.getF32Type()), Access::Read});
   uses.push_back({out, joined ? Access::UpdatePart : Access::WritePart});
   auto weightType = cast<RankedTensorType>(op.getWeight().getType());
-  launch(shapeName("linear_" + kernel::stringifyActivation(*form).str(), weightType.getShape()),
-         uses, panelsOf(op.getX(), weightType.getDimSize(0)), [&](KernelBody &body) {
-           Value out = body.buffers.back();
-           kernel::TileLinearOp::create(
-               body.b, body.buffers[0], body.buffers[1], op.getBias() ? body.buffers[2] : Value(),
-               joined ? out : Value(), out, body.begin, body.end, body.tokens, weightType, *form);
-         });
+  auto product = [&](kernel::Activation kind, bool bias, bool addsToOut) {
+    launch(shapeName("linear_" + kernel::stringifyActivation(kind).str(), weightType.getShape()),
+           uses, panelsOf(op.getX(), weightType.getDimSize(0)), [&](KernelBody &body) {
+             Value out = body.buffers.back();
+             kernel::TileLinearOp::create(body.b, body.buffers[0], body.buffers[1],
+                                          bias ? body.buffers[2] : Value(),
+                                          addsToOut ? out : Value(), out, body.begin, body.end,
+                                          body.tokens, weightType, kind);
+           });
+  };
+  product(form->kind, bool(op.getBias()), joined);
+  if (!large)
+    return success();
+  uses = {{large, Access::Read}, {*matrix, Access::Read}, {out, Access::UpdatePart}};
+  product(kernel::Activation::F32, false, true);
   return success();
 }
 
@@ -117,7 +134,7 @@ LogicalResult ScheduleBuilder::convert(ExpertLinearOp op) {
   FailureOr<Value> matrix = panels(op.getWeight(), type);
   if (failed(matrix))
     return failure();
-  FailureOr<kernel::Activation> form = formOf(op.getActivations(), op.getWeight());
+  FailureOr<Form> form = formOf(op.getActivations(), op.getWeight());
   if (failed(form))
     return failure();
   Value x = activations(op.getX(), *form, op.getWeight());
@@ -125,7 +142,8 @@ LogicalResult ScheduleBuilder::convert(ExpertLinearOp op) {
   auto weightType = cast<RankedTensorType>(op.getWeight().getType());
   bool sliced = cast<ShapedType>(op.getX().getType()).getRank() == 3;
   launch(
-      shapeName("expert_linear_" + kernel::stringifyActivation(*form).str(), weightType.getShape()),
+      shapeName("expert_linear_" + kernel::stringifyActivation(form->kind).str(),
+                weightType.getShape()),
       {{x, Access::Read},
        {*matrix, Access::Read},
        {buffer(op.getIds()), Access::Read},
@@ -133,7 +151,7 @@ LogicalResult ScheduleBuilder::convert(ExpertLinearOp op) {
       panelsOf(op.getX(), weightType.getDimSize(1)), [&](KernelBody &body) {
         kernel::TileExpertLinearOp::create(body.b, body.buffers[0], body.buffers[1],
                                            body.buffers[2], body.buffers[3], body.begin, body.end,
-                                           body.tokens, weightType, *form, sliced);
+                                           body.tokens, weightType, form->kind, sliced);
       });
   return success();
 }

@@ -25,6 +25,8 @@ void lowerTile(TileEmitter &e, kernel::TileGatedActivationOp op);
 void lowerTile(TileEmitter &e, kernel::TileSoftcapOp op);
 void lowerTile(TileEmitter &e, kernel::TileAddOp op);
 void lowerTile(TileEmitter &e, kernel::TileScaleOp op);
+void lowerTile(TileEmitter &e, kernel::TileScaleChannelsOp op);
+void lowerTile(TileEmitter &e, kernel::TileOutliersOp op);
 void lowerTile(TileEmitter &e, kernel::TileHadamardOp op);
 void lowerTile(TileEmitter &e, kernel::TileTakeRowsOp op);
 void lowerTile(TileEmitter &e, kernel::TileTakeColumnsOp op);

@@ -82,16 +82,45 @@ static std::vector<int32_t> orderColumns(llvm::ArrayRef<float> values, int64_t c
   return order;
 }
 
+llvm::Expected<std::vector<int32_t>>
+quern::format::orderOfColumns(llvm::ArrayRef<int32_t> leading, llvm::ArrayRef<int64_t> sets) {
+  int64_t cols = std::accumulate(sets.begin(), sets.end(), int64_t(0));
+  if (int64_t(leading.size()) != cols - sets.back())
+    return llvm::createStringError("a split's sets before the last take " +
+                                   llvm::Twine(cols - sets.back()) + " columns, " +
+                                   llvm::Twine(uint64_t(leading.size())) + " are named");
+  std::vector<int32_t> order(leading.begin(), leading.end());
+  std::vector<bool> taken(cols);
+  for (int32_t column : leading) {
+    if (column < 0 || column >= cols || taken[column])
+      return llvm::createStringError("column " + llvm::Twine(column) +
+                                     " of a split is named twice or out of range");
+    taken[column] = true;
+  }
+  for (int32_t column = 0; column < cols; ++column)
+    if (!taken[column])
+      order.push_back(column);
+  return order;
+}
+
 static llvm::Error encodeSplit(const Spec &spec, llvm::ArrayRef<float> values, int64_t firstRow,
                                int64_t rows, int64_t cols, Components &out,
-                               llvm::StringRef tensor) {
+                               llvm::StringRef tensor, llvm::ArrayRef<int32_t> leading) {
   if (firstRow != 0)
     return llvm::createStringError("encode: '" + print(spec) + "' is encoded as a whole");
   auto sets = splitColumns(spec, cols);
   if (!sets)
     return llvm::createStringError("tensor '" + tensor + "': " + llvm::toString(sets.takeError()));
   allocate(spec, firstRow, rows, cols, out, *sets);
-  out.permutation = orderColumns(values, cols, *sets);
+  if (leading.empty()) {
+    out.permutation = orderColumns(values, cols, *sets);
+  } else {
+    auto order = orderOfColumns(leading, *sets);
+    if (!order)
+      return llvm::createStringError("tensor '" + tensor +
+                                     "': " + llvm::toString(order.takeError()));
+    out.permutation = std::move(*order);
+  }
   std::vector<float> part;
   const int32_t *columns = out.permutation.data();
   for (size_t t = 0; t < spec.terms.size(); ++t) {
@@ -109,7 +138,7 @@ static llvm::Error encodeSplit(const Spec &spec, llvm::ArrayRef<float> values, i
 
 llvm::Error quern::format::encode(const Spec &spec, llvm::ArrayRef<float> values, int64_t rows,
                                   int64_t cols, Components &out, llvm::StringRef tensor,
-                                  int64_t firstRow) {
+                                  int64_t firstRow, llvm::ArrayRef<int32_t> leading) {
   if (llvm::Error error = validate(spec))
     return error;
   if (rows < 0 || cols < 0 || firstRow < 0)
@@ -126,7 +155,7 @@ llvm::Error quern::format::encode(const Spec &spec, llvm::ArrayRef<float> values
           llvm::Twine(int64_t(i) % cols) + "]: " + (std::isnan(values[i]) ? "NaN" : "infinity") +
           " cannot be encoded");
   if (spec.kind == Spec::Kind::Split)
-    return encodeSplit(spec, values, firstRow, rows, cols, out, tensor);
+    return encodeSplit(spec, values, firstRow, rows, cols, out, tensor, leading);
   allocate(spec, firstRow, rows, cols, out);
   return encodeAny(spec, values, out, tensor);
 }

@@ -61,12 +61,7 @@ Expected<std::vector<uint8_t>> quern::format::packMatrix(const Spec &spec,
       return std::move(e);
     return bytes;
   }
-  auto arrays = packCanonical(spec, components);
-  if (!arrays)
-    return arrays.takeError();
-  for (const std::vector<uint8_t> &array : *arrays)
-    bytes.insert(bytes.end(), array.begin(), array.end());
-  return bytes;
+  return packWhole(spec, components);
 }
 
 Error quern::format::decodeMatrix(const Spec &spec, llvm::ArrayRef<uint8_t> bytes, int64_t rows,

@@ -118,7 +118,10 @@ static void printSpec(llvm::raw_ostream &os, const Spec &spec) {
   case Spec::Kind::Split:
     os << "split<";
     for (size_t i = 0; i < spec.terms.size(); ++i) {
-      os << separator << spec.termNames[i] << ": ";
+      os << separator << spec.termNames[i];
+      if (i < spec.termColumns.size())
+        os << " " << spec.termColumns[i];
+      os << ": ";
       printSpec(os, spec.terms[i]);
     }
     os << ">";

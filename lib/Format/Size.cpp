@@ -146,18 +146,23 @@ llvm::Expected<uint64_t> quern::format::storedBytes(const Spec &spec, llvm::Arra
 static constexpr int64_t splitShare = 16;
 
 llvm::Expected<std::vector<int64_t>> quern::format::splitColumns(const Spec &spec, int64_t cols) {
-  constexpr int64_t group = 32; // activations are rounded in groups of 32
-  int64_t each = llvm::divideCeil(llvm::divideCeil(cols, splitShare), group) * group;
-  int64_t others = int64_t(spec.terms.size()) - 1;
-  if (cols <= others * each)
+  std::vector<int64_t> sizes = spec.termColumns;
+  if (sizes.empty())
+    sizes.assign(spec.terms.size() - 1,
+                 llvm::divideCeil(llvm::divideCeil(cols, splitShare), columnGroup) * columnGroup);
+  int64_t taken = 0;
+  for (int64_t size : sizes)
+    taken += size;
+  if (cols <= taken)
     return llvm::createStringError("'" + print(spec) + "' leaves no column of " +
                                    llvm::Twine(cols) + " for its last set");
-  std::vector<int64_t> sizes(others, each);
-  sizes.push_back(cols - others * each);
+  sizes.push_back(cols - taken);
   return sizes;
 }
 
 double quern::format::bitsPerWeight(const Spec &spec) {
+  if (!spec.termColumns.empty())
+    return bitsPerWeight(spec.terms.back());
   double bits = 0;
   for (const Spec &term : spec.terms) {
     bool isLast = &term == &spec.terms.back();

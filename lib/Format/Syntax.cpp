@@ -2,7 +2,7 @@
 //
 // A recursive-descent parser, the exact inverse of the printer in Print.cpp.
 //
-//   spec   := base | sum<[spec, ...]> | split<name: spec, ...>
+//   spec   := base | sum<[spec, ...]> | split<name columns: spec, ..., name: spec>
 //   base   := code (, scale levels | , plus levels | , minus levels | , zero levels)*
 //   levels := level (* level)*
 //   level  := number[tile (, +addend)? (, xmultiplier)?]
@@ -219,9 +219,16 @@ private:
         rest = rest.drop_front(word.size());
         spec.termNames.push_back(word.str());
         spec.terms.emplace_back();
-        if (!expect(':') || !parseSpec(spec.terms.back(), depth + 1))
+        spec.termColumns.emplace_back(0);
+        if ((!peek(':') && !parseInteger(spec.termColumns.back(), "a number of columns or ':'")) ||
+            !expect(':') || !parseSpec(spec.terms.back(), depth + 1))
           return false;
       } while (accept(','));
+      if (spec.termColumns.back() != 0)
+        return fail("a last set that takes what columns remain, so without a number");
+      spec.termColumns.pop_back();
+      if (llvm::all_of(spec.termColumns, [](int64_t columns) { return columns == 0; }))
+        spec.termColumns.clear();
       return expect('>');
     }
     return parseBase(spec);

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Format/Number.h"
+#include "quern/Format/Size.h"
 #include "quern/Format/Spec.h"
 #include "quern/Format/Tables.h"
 #include "llvm/ADT/StringExtras.h"
@@ -177,7 +178,7 @@ static llvm::Error validateCommonTile(const Spec &spec) {
 }
 
 static llvm::Error validateBase(const Spec &spec) {
-  if (!spec.terms.empty() || !spec.termNames.empty())
+  if (!spec.terms.empty() || !spec.termNames.empty() || !spec.termColumns.empty())
     return reject("a format of code and levels has terms");
   if (spec.offsetSign != 1 && spec.offsetSign != -1)
     return reject("an offset sign other than plus and minus");
@@ -214,6 +215,13 @@ llvm::Error quern::format::validate(const Spec &spec) {
                   " terms; expected 2 to 16");
   if (spec.termNames.size() != (isSum ? 0 : spec.terms.size()))
     return reject(isSum ? "a sum with names" : "a split needs a name for each term");
+  if (!spec.termColumns.empty() && (isSum || spec.termColumns.size() + 1 != spec.terms.size()))
+    return reject(what + " with " + llvm::Twine(uint64_t(spec.termColumns.size())) +
+                  " numbers of columns; expected one for each set of a split but the last, or none");
+  for (int64_t columns : spec.termColumns)
+    if (columns < columnGroup || columns % columnGroup != 0 || columns > (int64_t(1) << 40))
+      return reject("a column set of " + llvm::Twine(columns) + " columns; expected a multiple of " +
+                    llvm::Twine(columnGroup));
   for (size_t i = 0; i < spec.termNames.size(); ++i) {
     const std::string &name = spec.termNames[i];
     auto inName = [](char c) { return llvm::isAlnum(c) || c == '_'; };

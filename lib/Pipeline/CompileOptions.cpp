@@ -25,7 +25,7 @@ template <typename Enum> Error parseEnum(StringRef what, StringRef text, Enum &o
   if (!value)
     return createStringError(
         "unknown " + what + " '" + text + "'; known: " +
-        (std::is_same_v<Enum, CacheElement> ? "f32, f16, q8_0, q4" : "fast, f32, bf16, q8, int8"));
+        (std::is_same_v<Enum, CacheElement> ? "f32, f16, q8_0, q4" : "fast, f32, bf16, q8, int8, q4, int4"));
   out = *value;
   return Error::success();
 }

@@ -116,6 +116,22 @@ Error WeightData::readCanonical(WeightOp weight, ArrayRef<format::ComponentInfo>
   return Error::success();
 }
 
+/// A sum or a split, whose rows lie apart.
+Error WeightData::readWhole(WeightOp weight, int64_t matrix, format::Components &out) {
+  MatrixShape shape = MatrixShape::of(weight.getTensorType());
+  uint64_t all = 0;
+  for (auto part : weight.getComponents()->getAsRange<ComponentAttr>())
+    all += part.getSize();
+  std::vector<uint8_t> bytes(all / uint64_t(shape.matrices));
+  if (Error e = readBytes(weight, uint64_t(matrix) * bytes.size(), bytes))
+    return e;
+  if (Error e = format::unpackWhole(getFormat(weight.getTensorType()), bytes, shape.rows,
+                                    shape.cols, out))
+    return createStringError("weight '" + weight.getSymName() +
+                             "': " + llvm::toString(std::move(e)));
+  return Error::success();
+}
+
 Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
                              format::Components &out) {
   MatrixShape shape = MatrixShape::of(weight.getTensorType());
@@ -126,6 +142,8 @@ Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, 
   };
   uint64_t rowBytes;
   const format::FileType *type = nullptr;
+  if (spec.kind != format::Spec::Kind::Base && weight.getLayout()->getKind() == LayoutKind::Canonical)
+    return readWhole(weight, matrix, out);
   if (weight.getLayout()->getKind() == LayoutKind::GGUF) {
     type = format::ggufType(spec);
     if (!type)
@@ -160,15 +178,13 @@ Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, 
 
 /// Rows that are encoded together: those of a tile, or all of them.
 static int64_t granuleOf(const format::Spec &spec, int64_t rows) {
-  if (spec.kind == format::Spec::Kind::Split ||
+  if (spec.kind != format::Spec::Kind::Base ||
       (spec.code.kind == format::Code::Kind::Table && spec.code.table.isLearned()))
     return rows;
   int64_t granule = 1;
   for (auto *levels : {&spec.scale, &spec.offset, &spec.zero})
     for (const format::Level &level : *levels)
       granule = std::lcm(granule, level.tile.rows == 0 ? rows : level.tile.rows);
-  for (const format::Spec &term : spec.terms)
-    granule = std::lcm(granule, granuleOf(term, rows));
   return std::min(granule, rows);
 }
 
@@ -195,6 +211,8 @@ Error WeightData::read(WeightOp weight, int64_t matrix, int64_t firstRow, int64_
   std::vector<float> values(size_t(rows) * size_t(stored.cols));
   if (Error e = format::decode(getFormat(source.getTensorType()), stored, values))
     return e;
+  auto leading = weight->getAttrOfType<DenseI32ArrayAttr>(kSplitColumnsAttr);
   return format::encode(getFormat(weight.getTensorType()), values, rows, stored.cols, out,
-                        weight.getSymName(), firstRow);
+                        weight.getSymName(), firstRow,
+                        leading ? leading.asArrayRef() : ArrayRef<int32_t>());
 }

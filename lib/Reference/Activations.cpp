@@ -18,26 +18,28 @@ float quern::reference::groupAbsMax(std::span<const float> x) {
   return std::bit_cast<float>(bits);
 }
 
-float quern::reference::quantizeGroup(std::span<const float> x, std::span<int8_t> codes) {
+float quern::reference::quantizeGroup(std::span<const float> x, std::span<int8_t> codes,
+                                      int largestCode) {
   assert(codes.size() == x.size());
   float absMax = groupAbsMax(x);
-  float inverse = 127.0f / absMax;
+  float inverse = float(largestCode) / absMax;
   for (size_t i = 0; i < x.size(); ++i) {
     // nearbyint rounds ties to even in the default rounding mode, as cvtps2dq does.
     float scaled = std::nearbyint(x[i] * inverse);
     codes[i] = std::isfinite(scaled) ? static_cast<int8_t>(scaled) : 0;
   }
-  return absMax / 127.0f;
+  return absMax / float(largestCode);
 }
 
 void quern::reference::quantizeRow(std::span<const float> x, int64_t groupSize,
-                                   std::span<int8_t> codes, std::span<float> scales) {
+                                   std::span<int8_t> codes, std::span<float> scales,
+                                   int largestCode) {
   size_t group = groupSize;
   assert(group > 0 && codes.size() == x.size());
   assert(scales.size() == (x.size() + group - 1) / group);
   for (size_t g = 0; g < scales.size(); ++g) {
     size_t begin = g * group, count = std::min(group, x.size() - begin);
-    scales[g] = quantizeGroup(x.subspan(begin, count), codes.subspan(begin, count));
+    scales[g] = quantizeGroup(x.subspan(begin, count), codes.subspan(begin, count), largestCode);
   }
 }
 
@@ -55,17 +57,23 @@ void quern::reference::quantizeRow(std::span<const float> x, StaticScale constan
 }
 
 std::vector<double> quern::reference::roundActivations(std::span<const float> x,
-                                                       StaticScale constants) {
-  std::vector<int8_t> codes(x.size());
-  quantizeRow(x, constants, codes);
-  std::vector<double> result(x.size());
-  std::transform(codes.begin(), codes.end(), result.begin(),
-                 [&](int8_t code) { return double(code) * double(constants.scale); });
+                                                       StaticScale constants, Kept kept) {
+  std::vector<double> result(x.begin(), x.end());
+  std::vector<float> rest(x.begin() + kept.columns, x.end());
+  auto isOutlier = [&](float value) { return std::fabs(value) >= kept.from; };
+  std::replace_if(rest.begin(), rest.end(), isOutlier, 0.0f);
+  std::vector<int8_t> codes(rest.size());
+  quantizeRow(rest, constants, codes);
+  for (size_t i = 0; i < rest.size(); ++i) {
+    float value = x[kept.columns + i];
+    result[kept.columns + i] =
+        double(codes[i]) * double(constants.scale) + (isOutlier(value) ? double(value) : 0.0);
+  }
   return result;
 }
 
 std::vector<double> quern::reference::roundActivations(std::span<const float> x,
-                                                       ActivationFormat format) {
+                                                       ActivationFormat format, Kept kept) {
   std::vector<double> result(x.begin(), x.end());
   switch (format) {
   case ActivationFormat::F32:
@@ -74,14 +82,22 @@ std::vector<double> quern::reference::roundActivations(std::span<const float> x,
     std::transform(x.begin(), x.end(), result.begin(), roundToBF16);
     break;
   case ActivationFormat::Q8:
-  case ActivationFormat::Int8: {
-    size_t group =
-        format == ActivationFormat::Q8 ? size_t(q8GroupSize) : std::max<size_t>(x.size(), 1);
-    std::vector<int8_t> codes(x.size());
-    std::vector<float> scales((x.size() + group - 1) / group);
-    quantizeRow(x, group, codes, scales);
-    for (size_t i = 0; i < x.size(); ++i)
-      result[i] = double(codes[i]) * double(scales[i / group]);
+  case ActivationFormat::Q4:
+  case ActivationFormat::Int8:
+  case ActivationFormat::Int4: {
+    bool inGroups = format == ActivationFormat::Q8 || format == ActivationFormat::Q4;
+    bool isNarrow = format == ActivationFormat::Q4 || format == ActivationFormat::Int4;
+    size_t first = inGroups ? 0 : size_t(kept.columns);
+    std::vector<float> rest(x.begin() + first, x.end());
+    auto isOutlier = [&](float value) { return std::fabs(value) >= kept.from; };
+    std::replace_if(rest.begin(), rest.end(), isOutlier, 0.0f);
+    size_t group = inGroups ? size_t(q8GroupSize) : std::max<size_t>(rest.size(), 1);
+    std::vector<int8_t> codes(rest.size());
+    std::vector<float> scales((rest.size() + group - 1) / group);
+    quantizeRow(rest, group, codes, scales, isNarrow ? largestCode4 : largestCode8);
+    for (size_t i = 0; i < rest.size(); ++i)
+      if (!isOutlier(x[first + i]))
+        result[first + i] = double(codes[i]) * double(scales[i / group]);
     break;
   }
   }

@@ -46,6 +46,13 @@ void quern::reference::scale(std::span<const float> x, double factor, std::span<
     out[i] = static_cast<float>(x[i] * factor);
 }
 
+void quern::reference::scaleChannels(std::span<const float> x, std::span<const float> factors,
+                                     std::span<float> out) {
+  assert(out.size() == x.size() && x.size() % factors.size() == 0);
+  for (size_t i = 0; i < x.size(); ++i)
+    out[i] = x[i] * factors[i % factors.size()];
+}
+
 void quern::reference::softcap(std::span<const float> x, double cap, std::span<float> out) {
   assert(out.size() == x.size());
   for (size_t i = 0; i < x.size(); ++i)

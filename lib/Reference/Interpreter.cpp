@@ -124,6 +124,10 @@ ActivationKind Interpreter::State::activations(WeightedOpInterface op) const {
     return ActivationKind::Q8;
   case quern::ActivationFormat::Int8:
     return ActivationKind::Int8;
+  case quern::ActivationFormat::Q4:
+    return ActivationKind::Q4;
+  case quern::ActivationFormat::Int4:
+    return ActivationKind::Int4;
   }
   llvm_unreachable("all formats are covered");
 }
@@ -282,7 +286,7 @@ Error Interpreter::State::run(Operation *operation) {
       })
       .Case(
           [&](TakeRowsOp op) { return runGather(op, op.getX(), op.getIndices(), op.getResult()); })
-      .Case([&](LinearOp op) {
+      .Case([&](LinearOp op) -> Error {
         Matrix x = matrix(floats(op.getX()), lastDimension(op.getX()));
         Matrix w = matrix(floats(op.getWeight()), lastDimension(op.getWeight()));
         std::vector<float> out(x.rows * w.rows), permutedX, permutedW;
@@ -291,12 +295,22 @@ Error Interpreter::State::run(Operation *operation) {
           w = matrix(permutedW = takeColumns(w, *columns), w.cols);
         }
         ActivationKind kind = activations(op);
+        Kept kept;
+        if (op.getOutlierThreshold())
+          kept.from = op.getOutlierThreshold()->convertToFloat();
+        if (const format::Spec &spec = getFormat(op.getWeight().getType());
+            spec.kind == format::Spec::Kind::Split) {
+          auto sets = format::splitColumns(spec, x.cols);
+          if (!sets)
+            return sets.takeError();
+          kept.columns = x.cols - sets->back(); // all sets of a split but the last
+        }
         if (op.getStaticScale() && kind == ActivationKind::Int8)
           linear(x, w, optional(op.getBias()),
                  StaticScale{op.getStaticScale()->convertToFloat(), int32_t(op.getStaticZero())},
-                 out);
+                 out, kept);
         else
-          linear(x, w, optional(op.getBias()), kind, out);
+          linear(x, w, optional(op.getBias()), kind, out, kept);
         return finish(op.getResult(), std::move(out));
       })
       .Case([&](ExpertLinearOp op) { return runExpertLinear(op); })
@@ -336,6 +350,11 @@ Error Interpreter::State::run(Operation *operation) {
       .Case([&](ScaleOp op) {
         std::vector<float> out(floats(op.getX()).size());
         scale(floats(op.getX()), op.getFactor().convertToFloat(), out);
+        return finish(op.getResult(), std::move(out));
+      })
+      .Case([&](ScaleChannelsOp op) {
+        std::vector<float> out(floats(op.getX()).size());
+        scaleChannels(floats(op.getX()), floats(op.getFactors()), out);
         return finish(op.getResult(), std::move(out));
       })
       .Case([&](HadamardOp op) {

@@ -40,11 +40,11 @@ double quern::reference::absDot(std::span<const double> a, std::span<const float
 
 template <typename Activations>
 static void multiply(Matrix x, Matrix weight, std::span<const float> bias, Activations activations,
-                     std::span<float> out) {
+                     std::span<float> out, Kept kept) {
   assert(x.cols == weight.cols && int64_t(out.size()) == x.rows * weight.rows);
   assert(bias.empty() || int64_t(bias.size()) == weight.rows);
   for (int64_t t = 0; t < x.rows; ++t) {
-    std::vector<double> row = roundActivations(x.row(t), activations);
+    std::vector<double> row = roundActivations(x.row(t), activations, kept);
     for (int64_t n = 0; n < weight.rows; ++n)
       out[t * weight.rows + n] =
           static_cast<float>(dot(row, weight.row(n)) + (bias.empty() ? 0.0 : double(bias[n])));
@@ -52,20 +52,21 @@ static void multiply(Matrix x, Matrix weight, std::span<const float> bias, Activ
 }
 
 void quern::reference::linear(Matrix x, Matrix weight, std::span<const float> bias,
-                              ActivationFormat activations, std::span<float> out) {
-  multiply(x, weight, bias, activations, out);
+                              ActivationFormat activations, std::span<float> out, Kept kept) {
+  multiply(x, weight, bias, activations, out, kept);
 }
 
 void quern::reference::linear(Matrix x, Matrix weight, std::span<const float> bias,
-                              StaticScale activations, std::span<float> out) {
-  multiply(x, weight, bias, activations, out);
+                              StaticScale activations, std::span<float> out, Kept kept) {
+  multiply(x, weight, bias, activations, out, kept);
 }
 
 void quern::reference::linearMagnitude(Matrix x, Matrix weight, std::span<const float> bias,
-                                       ActivationFormat activations, std::span<double> out) {
+                                       ActivationFormat activations, std::span<double> out,
+                                       Kept kept) {
   assert(x.cols == weight.cols && int64_t(out.size()) == x.rows * weight.rows);
   for (int64_t t = 0; t < x.rows; ++t) {
-    std::vector<double> row = roundActivations(x.row(t), activations);
+    std::vector<double> row = roundActivations(x.row(t), activations, kept);
     for (int64_t n = 0; n < weight.rows; ++n)
       out[t * weight.rows + n] =
           absDot(row, weight.row(n)) + (bias.empty() ? 0.0 : std::fabs(double(bias[n])));

@@ -111,11 +111,32 @@ readCanonical(WeightOp weight, const std::vector<format::ComponentInfo> &infos, 
   return arrays;
 }
 
+/// A sum or a split: each matrix is one run of bytes.
+static Error decodeWhole(WeightOp weight, const format::Spec &spec, const Stack &stack,
+                         llvm::MutableArrayRef<float> out, std::vector<int32_t> *columns) {
+  Bytes bytes;
+  for (auto part : weight.getComponents()->getAsRange<ComponentAttr>())
+    if (Error error = appendComponent(weight, part, bytes))
+      return error;
+  uint64_t each = bytes.size() / uint64_t(stack.count);
+  for (int64_t i = 0; i < stack.count; ++i) {
+    format::Components components;
+    if (Error error = format::unpackWhole(spec, llvm::ArrayRef(bytes).slice(i * each, each),
+                                          stack.rows, stack.cols, components))
+      return weightError(weight, llvm::toString(std::move(error)));
+    if (Error error =
+            format::decode(spec, components, out.slice(i * stack.matrixSize(), stack.matrixSize())))
+      return error;
+    if (columns && spec.kind == format::Spec::Kind::Split)
+      *columns = std::move(components.permutation);
+  }
+  return Error::success();
+}
+
 static Error decodeCanonical(WeightOp weight, const format::Spec &spec, const Stack &stack,
-                             llvm::MutableArrayRef<float> out) {
+                             llvm::MutableArrayRef<float> out, std::vector<int32_t> *columns) {
   if (spec.kind != format::Spec::Kind::Base)
-    return weightError(weight, "only GGUF files and plain formats can be interpreted as yet, not "
-                               "sums or splits");
+    return decodeWhole(weight, spec, stack, out, columns);
   auto infos = format::canonicalComponents(spec, stack.rows, stack.cols);
   Expected<std::vector<Bytes>> arrays = readCanonical(weight, infos, stack.count);
   if (!arrays)
@@ -165,12 +186,14 @@ static Expected<std::vector<float>> decodeEncoded(WeightOp weight, FlatSymbolRef
     return values;
   format::Spec spec = getFormat(weight.getTensorType());
   Stack stack(weight.getTensorType());
+  auto named = weight->getAttrOfType<DenseI32ArrayAttr>(kSplitColumnsAttr);
   for (int64_t i = 0; i < stack.count; ++i) {
     llvm::MutableArrayRef<float> matrix(values->data() + i * stack.matrixSize(),
                                         stack.matrixSize());
     format::Components components;
     if (Error error =
-            format::encode(spec, matrix, stack.rows, stack.cols, components, weight.getSymName()))
+            format::encode(spec, matrix, stack.rows, stack.cols, components, weight.getSymName(), 0,
+                           named ? named.asArrayRef() : llvm::ArrayRef<int32_t>()))
       return error;
     if (Error error = format::decode(spec, components, matrix))
       return error;
@@ -196,7 +219,7 @@ Expected<std::vector<float>> quern::reference::decodeWeight(WeightOp weight,
   Error error = Error::success();
   switch (weight.getLayout()->getKind()) {
   case LayoutKind::Canonical:
-    error = decodeCanonical(weight, spec, stack, values);
+    error = decodeCanonical(weight, spec, stack, values, columns);
     break;
   case LayoutKind::GGUF:
     error = decodeGguf(weight, spec, stack, values);

@@ -32,7 +32,7 @@ its weights and tokenizer and needs only libc.
   --context N         positions a sequence may have (default: the model's, at most 4096)
   --kv-cache T        f16, f32, q8_0 or q4 (default: f32 for a model of f32, else f16)
   --activations A     how activations enter products with coded weights: fast (default), f32,
-                      bf16, q8, int8
+                      bf16, q8, int8, q4, int4
   --passes P          first run these passes over the model, as quern-opt spells a pipeline:
                       'quern-rotate-inputs{data=FOLDER}' (docs/Passes.md)
   --weights W         embed (default) or beside: in a file OUT.weights

@@ -38,7 +38,7 @@ const char help[] =
     "  --chunk N             take the input N tokens at a time (0: all at once)\n"
     "  --split N             take the input as sequences of N tokens that know nothing of each\n"
     "                        other (0: as one); not with -n or --chunk\n"
-    "  --activations FORMAT  f32, bf16, q8 or int8 in every product (as the model says)\n"
+    "  --activations FORMAT  f32, bf16, q8, int8, q4 or int4 in every product (as the model says)\n"
     "  --fast FORMAT         what `fast` activations mean (as compiled: q8, or bf16 for weights\n"
     "                        whose codes are no integers)\n"
     "  --kv-cache TYPE       f32, f16, q8_0 or q4, for a model file (f16)\n"
@@ -75,10 +75,12 @@ Expected<reference::ActivationFormat> parseActivations(StringRef text) {
                     .Case("bf16", ActivationFormat::BF16)
                     .Case("q8", ActivationFormat::Q8)
                     .Case("int8", ActivationFormat::Int8)
+                    .Case("q4", ActivationFormat::Q4)
+                    .Case("int4", ActivationFormat::Int4)
                     .Default(std::nullopt);
   if (!format)
     return createStringError("unknown activation format '" + text +
-                             "'; known: f32, bf16, q8, int8");
+                             "'; known: f32, bf16, q8, int8, q4, int4");
   return *format;
 }
 

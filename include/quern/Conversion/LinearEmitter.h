@@ -38,13 +38,20 @@ struct StaticActivations {
   int32_t zero = 0;
 };
 
+struct QuantizeActivations {
+  std::optional<StaticActivations> constants; ///< of Int8 with codes of 8 bits
+  /// 127, or 7: codes of four bits, each in a byte, of Q8 and Int8. Products do not differ.
+  int64_t largestCode = 127;
+  int64_t plain = 0; ///< columns in front that stay f32, of Int8: see ActivationLayout
+  std::optional<float> outlierThreshold; ///< values of this magnitude or more count as 0
+};
+
 /// Emits the conversion of x : memref<maxTokens x k x f32>, tokens [begin, end), into
-/// dest : memref<(maxTokens * bytes) x i8>. Not for Activation::F32; `constants` for Int8
-/// alone.
+/// dest : memref<(maxTokens * bytes) x i8>. Not for Activation::F32.
 void emitQuantizeActivations(mlir::OpBuilder &builder, mlir::Location loc, Activation kind,
                              int64_t k, const target::TargetInfo &target, mlir::Value x,
                              mlir::Value dest, mlir::Value begin, mlir::Value end,
-                             std::optional<StaticActivations> constants = {});
+                             const QuantizeActivations &options = {});
 
 } // namespace quern::conversion
 

@@ -17,9 +17,15 @@ namespace quern::format {
 /// whose tile has R > 1 rows needs firstRow and (but for the last slice) rows to be multiples of
 /// R; a per-tensor level, a learned table (fitted by k-means) and a Split need the whole matrix. Of
 /// a Split each set takes the columns of largest magnitude that earlier sets left (see
-/// splitColumns).
+/// splitColumns); or `leading` lists those of all sets but the last, one set after the other.
 llvm::Error encode(const Spec &spec, llvm::ArrayRef<float> values, int64_t rows, int64_t cols,
-                   Components &out, llvm::StringRef tensor = "", int64_t firstRow = 0);
+                   Components &out, llvm::StringRef tensor = "", int64_t firstRow = 0,
+                   llvm::ArrayRef<int32_t> leading = {});
+
+/// The order of a split's columns: `leading`, which must be as many as the sets but the last hold,
+/// then the others as they lie in the matrix.
+llvm::Expected<std::vector<int32_t>> orderOfColumns(llvm::ArrayRef<int32_t> leading,
+                                                    llvm::ArrayRef<int64_t> sets);
 
 } // namespace quern::format
 

@@ -71,6 +71,13 @@ llvm::Error unpackCanonical(const Spec &spec, llvm::ArrayRef<llvm::ArrayRef<uint
 llvm::Expected<std::vector<std::vector<uint8_t>>> packCanonical(const Spec &spec,
                                                                 const Components &components);
 
+/// A whole matrix of any format as one run of bytes: the arrays of canonicalComponents one after
+/// another; of a sum or a split those of each term; then a split's permutation, i32 a column.
+/// storedBytes says how many they are.
+llvm::Expected<std::vector<uint8_t>> packWhole(const Spec &spec, const Components &components);
+llvm::Error unpackWhole(const Spec &spec, llvm::ArrayRef<uint8_t> bytes, int64_t rows, int64_t cols,
+                        Components &out);
+
 } // namespace quern::format
 
 #endif // QUERN_FORMAT_FILETYPE_H

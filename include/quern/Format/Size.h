@@ -51,13 +51,17 @@ int64_t storageTile(const Spec &spec);
 llvm::Expected<uint64_t> storedBytes(const Spec &spec, llvm::ArrayRef<int64_t> shape,
                                      llvm::ArrayRef<int64_t> splitCols = {});
 
-/// The sizes of a split's column sets where it is Quern that splits: each set but the last takes a
-/// sixteenth of the columns, in whole groups of 32, the last one the rest. An error if nothing is
-/// left for it.
+/// Column sets are whole groups: activations are rounded in groups of so many columns.
+inline constexpr int64_t columnGroup = 32;
+
+/// The sizes of a split's column sets: as the format says, and where it says nothing, each set but
+/// the last takes a sixteenth of the columns, in whole groups, the last one the rest. An
+/// error if nothing is left for it.
 llvm::Expected<std::vector<int64_t>> splitColumns(const Spec &spec, int64_t cols);
 
 /// Bits per weight in the limit of a large matrix (per-row, per-tensor levels and tables count as
-/// 0); of a split, with the sets that splitColumns chooses.
+/// 0); of a split, with the sets that splitColumns chooses, and where the format counts columns, of
+/// its last set.
 double bitsPerWeight(const Spec &spec);
 
 } // namespace quern::format

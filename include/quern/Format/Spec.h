@@ -140,10 +140,12 @@ struct Spec {
   int offsetSign = +1;       ///< `plus` or `minus`
   std::vector<Level> zero;   ///< subtracted from the code; empty means 0
 
-  // Sum: all terms cover the whole matrix. Split: term i covers the i-th column set;
-  // the sets' sizes and the permutation are data.
+  // Sum: all terms cover the whole matrix. Split: term i covers the i-th column set; which
+  // columns those are is data.
   std::vector<Spec> terms;
   std::vector<std::string> termNames; ///< Split only: `outliers`, `rest`, ...
+  /// Split only: columns of each set but the last, multiples of 32; or empty: see splitColumns.
+  std::vector<int64_t> termColumns;
 
   bool operator==(const Spec &) const = default;
 

@@ -42,7 +42,7 @@ struct CompileOptions {
   std::vector<std::string> targets; ///< empty: the portable set
   std::string format;               ///< for float weights; empty: keep their own
   std::string passes;               ///< run over the model first, as quern-opt spells them
-  std::string activations = "fast"; ///< f32, bf16, q8, int8, fast
+  std::string activations = "fast"; ///< f32, bf16, q8, int8, q4, int4, fast
   std::string kvCache;              ///< f32, f16, q8_0, q4; empty: f32 for a model of f32, else f16
   int64_t context = 0;              ///< 0: the model's own, at most 4096
   bool weightsBeside = false;       ///< of IR: it then holds all that a program needs

@@ -40,6 +40,7 @@ private:
                             format::Components &out);
   llvm::Error readStored(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
                          format::Components &out);
+  llvm::Error readWhole(WeightOp weight, int64_t matrix, format::Components &out);
   llvm::Error readBytes(WeightOp weight, uint64_t offset, llvm::MutableArrayRef<uint8_t> out);
   llvm::Expected<int> open(FileOp file);
 

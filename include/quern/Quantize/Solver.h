@@ -56,6 +56,8 @@ struct SolveOptions {
   Method method = Method::Descent;
   unsigned sweeps = 8;  ///< of coordinate descent, at most
   unsigned threads = 0; ///< 0: all cores
+  /// Of a column split: the columns of all sets but the last; empty: those of largest weights.
+  llvm::ArrayRef<int32_t> leading = {};
 };
 
 struct Solution {
@@ -69,8 +71,9 @@ struct Solution {
 bool isSolvable(const format::Spec &spec);
 
 /// Solves for `rows` x hessian.columns values. No row ends with a greater error, by the damped H,
-/// than it has when rounded to nearest, but that learned tables are fitted to all rows together.
-/// Formats that are not solvable are rounded to nearest. `tensor` is for messages.
+/// than it has when rounded to nearest, but that learned tables are fitted to all rows together, and
+/// of a column split the matrix as a whole does not, by H as given. Formats that are not solvable are
+/// rounded to nearest. `tensor` is for messages.
 llvm::Expected<Solution> solve(const format::Spec &spec, llvm::ArrayRef<float> values, int64_t rows,
                                const Hessian &hessian, const SolveOptions &options,
                                llvm::StringRef tensor = "");

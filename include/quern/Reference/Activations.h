@@ -18,6 +18,14 @@
 // an infinity has a NaN or infinite scale and zero codes here; generated code may leave
 // any codes there, as the product with the scale is not finite in either case.
 //
+// q4 and int4: the same with 7 in place of 127, and codes in [-7, 7].
+//
+// Under a column split, int8 and int4 round the columns of the last set alone, as a row of their
+// own; the columns of the other sets stay f32.
+//
+// Outliers (a threshold on the op): values of at least that magnitude stay f32, and count as 0 among
+// those that are rounded.
+//
 // Static int8: scale and zero are constants of the model; a row's only scale is that one.
 //
 //   inverse = 1 / scale                                   (f32 division)
@@ -30,6 +38,7 @@
 #ifndef QUERN_REFERENCE_ACTIVATIONS_H
 #define QUERN_REFERENCE_ACTIVATIONS_H
 
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,7 +46,7 @@
 namespace quern::reference {
 
 /// In what form a linear reads its activations. (`fast` is resolved before it gets here.)
-enum class ActivationFormat : uint8_t { F32, BF16, Q8, Int8 };
+enum class ActivationFormat : uint8_t { F32, BF16, Q8, Int8, Q4, Int4 };
 
 /// The constants of static int8. zero lies in [-126, 126].
 struct StaticScale {
@@ -45,7 +54,7 @@ struct StaticScale {
   int32_t zero = 0;
 };
 
-/// Values that share one scale under q8.
+/// Values that share one scale under q8 and q4.
 inline constexpr int64_t q8GroupSize = 32;
 
 /// 2^-100: see above.
@@ -54,23 +63,34 @@ inline constexpr uint32_t smallestAbsMaxBits = 0x0D800000u;
 /// max |x| of one group as defined above; NaN if any value is.
 float groupAbsMax(std::span<const float> x);
 
+/// The largest code of 8 bits, and of 4.
+inline constexpr int largestCode8 = 127, largestCode4 = 7;
+
 /// One group: writes its codes, returns its scale.
-float quantizeGroup(std::span<const float> x, std::span<int8_t> codes);
+float quantizeGroup(std::span<const float> x, std::span<int8_t> codes,
+                    int largestCode = largestCode8);
 
 /// One row, quantized in groups of `groupSize`. `codes` has x.size() elements,
 /// `scales` one per group, ceil(x.size() / groupSize).
 void quantizeRow(std::span<const float> x, int64_t groupSize, std::span<int8_t> codes,
-                 std::span<float> scales);
+                 std::span<float> scales, int largestCode = largestCode8);
 
 /// One row with a static scale.
 void quantizeRow(std::span<const float> x, StaticScale constants, std::span<int8_t> codes);
 
 /// The value `x` stands for after rounding to `format`, exactly (code x scale needs more bits
 /// than f32 has): what a linear multiplies with.
-std::vector<double> roundActivations(std::span<const float> x, ActivationFormat format);
+/// What is not rounded: the first values of a row of int8 or int4; and of any integers, outliers.
+struct Kept {
+  int64_t columns = 0;
+  float from = INFINITY; ///< NaN is no outlier
+};
+std::vector<double> roundActivations(std::span<const float> x, ActivationFormat format,
+                                     Kept kept = {});
 
 /// Static int8: scale * code.
-std::vector<double> roundActivations(std::span<const float> x, StaticScale constants);
+std::vector<double> roundActivations(std::span<const float> x, StaticScale constants,
+                                     Kept kept = {});
 
 /// Round to nearest, ties to even, keeping NaN a NaN; overflow gives infinity.
 float roundToBF16(float value);

@@ -31,17 +31,18 @@ double absDot(std::span<const double> a, std::span<const float> b);
 //===--- Linear (Linear.cpp) ----------------------------------------------===//
 
 /// out[t,n] = sum over k of round(x[t,k]) * weight[n,k] + bias[n]. `weight` is decoded, [N,K];
-/// `bias` is empty or has N elements. `out` is [x.rows, N].
+/// `bias` is empty or has N elements. `out` is [x.rows, N]. Of a column split, x and weight come in
+/// its order, and those of all sets but the last are kept (see roundActivations).
 void linear(Matrix x, Matrix weight, std::span<const float> bias, ActivationFormat activations,
-            std::span<float> out);
+            std::span<float> out, Kept kept = {});
 
 /// The same with static int8 activations.
 void linear(Matrix x, Matrix weight, std::span<const float> bias, StaticScale activations,
-            std::span<float> out);
+            std::span<float> out, Kept kept = {});
 
 /// The same shape: sum of |round(x[t,k]) * weight[n,k]| + |bias[n]|, for the tolerance.
 void linearMagnitude(Matrix x, Matrix weight, std::span<const float> bias,
-                     ActivationFormat activations, std::span<double> out);
+                     ActivationFormat activations, std::span<double> out, Kept kept = {});
 
 /// out[r, j] = x[r, columns[j]].
 std::vector<float> takeColumns(Matrix x, std::span<const int32_t> columns);
@@ -97,6 +98,8 @@ void gatedActivation(GateFunction function, std::span<const float> gate, std::sp
                      std::span<float> out);
 void add(std::span<const float> a, std::span<const float> b, std::span<float> out);
 void scale(std::span<const float> x, double factor, std::span<float> out);
+/// Every run of factors.size() values times those, in f32.
+void scaleChannels(std::span<const float> x, std::span<const float> factors, std::span<float> out);
 /// Each run of `block` (a power of two) values times the Hadamard matrix of that size over its
 /// root: in f32, pairs at distance 1 first, the factor last. Compiled programs do the same, bit for
 /// bit.

@@ -87,7 +87,7 @@ static Expected<emit::Bytes> compileKernels(llvm::ArrayRef<Subject> subjects,
     };
     mlir::Type i8 = b.getI8Type(), f32 = b.getF32Type(), index = b.getIndexType();
     for (const Subject &s : subjects) {
-      auto layout = conversion::ActivationLayout::get(s.desc.activation, s.columns);
+      auto layout = conversion::ActivationLayout::get(s.desc.activation, s.columns, s.desc.weight);
       mlir::Type x = s.desc.activation == conversion::Activation::F32 ? memref({1, s.columns}, f32)
                                                                       : memref({layout.bytes}, i8);
       b.setInsertionPointToEnd(module->getBody());
@@ -130,7 +130,7 @@ static double timeKernel(const Subject &subject, KernelFunction kernel, unsigned
   size_t bytes = llvm::alignTo(size_t(subject.layout.bytes()), 64);
   size_t copies = std::max<size_t>(1, (size_t(48) << 20) / bytes);
   Memory weights(bytes * copies), out(size_t(subject.layout.panels()) * 16 * sizeof(float));
-  auto layout = conversion::ActivationLayout::get(subject.desc.activation, subject.columns);
+  auto layout = conversion::ActivationLayout::get(subject.desc.activation, subject.columns, subject.desc.weight);
   size_t inputBytes = std::max(size_t(layout.bytes), size_t(subject.columns) * sizeof(float));
   Memory x(inputBytes);
   memset(x.data, 0, inputBytes);

@@ -53,10 +53,28 @@ const Transform transforms[] = {
      withStatistics<SmoothActivationsPassOptions, createSmoothActivationsPass>},
     {"search", "scales that weights round best with (AWQ)", true,
      withStatistics<SearchScalesPassOptions, createSearchScalesPass>},
+    {"equalize", "ranges of a channel's row and column made equal", true,
+     withStatistics<EqualizeRangesPassOptions, createEqualizeRangesPass>},
+    {"permute", "channels of like magnitude next to each other", false,
+     withData<PermuteChannelsPassOptions, createPermuteChannelsPass>},
     {"clip", "weights to the range that rounds best (AWQ); changes what the model computes", true,
      withStatistics<ClipWeightsPassOptions, createClipWeightsPass>},
     {"rotate", "residual stream, rotated in the weights; not where the table is tied", false,
      withData<RotateStreamPassOptions, createRotateStreamPass>},
+};
+
+/// What programs and IR can have, but no model file.
+struct Compiled {
+  StringRef name, what, pass;
+};
+const Compiled compiled[] = {
+    {"split", "which columns of a matrix have another format",
+     "quern-split-columns{...},quern-quantize-weights{...}"},
+    {"keep", "that outliers are not rounded", "quern-keep-outliers"},
+    {"biases", "a bias that its architecture does not have",
+     "quern-quantize-weights{correct-biases ...}"},
+    {"rotate-inputs", "that inputs are rotated online", "quern-rotate-inputs{...}"},
+    {"rotate-cache", "that the cache is rotated online", "quern-rotate-cache"},
 };
 
 /// A folder that goes when this does.
@@ -137,6 +155,11 @@ static Expected<std::pair<const Transform *, StringRef>> parseTransform(StringRe
       return std::pair(&transform, arguments);
     known += (known.empty() ? "" : ", ") + transform.name.str();
   }
+  for (const Compiled &transform : compiled)
+    if (transform.name == name)
+      return createStringError("transform '" + name + "': no model file can say " +
+                               transform.what + "; compile with --passes '" + transform.pass +
+                               "' instead");
   return createStringError("unknown transform '" + name + "'; known: " + known);
 }
 
@@ -289,6 +312,11 @@ Expected<json::Object> Transformation::run() {
       return std::move(e);
   }
   mlir::Operation *online = nullptr;
+  module->walk([&](ScaleChannelsOp op) { online = op; });
+  if (online)
+    return createStringError(options.model + ": no model file can say that channels are scaled by " +
+                             migrate::describe(online) +
+                             " (sites=op); compile with --passes instead");
   module->walk([&](HadamardOp op) { online = op; });
   if (online)
     return createStringError(options.model +

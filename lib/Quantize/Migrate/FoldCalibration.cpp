@@ -35,12 +35,15 @@ struct FoldCalibration : quern::impl::FoldCalibrationPassBase<FoldCalibration> {
 };
 } // namespace
 
-/// The scale that makes `largest` the code 127; null where there is none.
+/// The scale that makes the largest channel, but for those in `leading`, the code 127; null where
+/// there is none.
 static FloatAttr scaleFor(MLIRContext *context, const quantize::InputStatistics &input,
-                          double clip) {
+                          double clip, ArrayRef<int32_t> leading, float threshold) {
   float largest = 0;
-  for (float value : input.absMax)
-    largest = std::max(largest, value);
+  for (auto [k, value] : llvm::enumerate(input.absMax))
+    if (!llvm::is_contained(leading, int32_t(k)))
+      largest = std::max(largest, value);
+  largest = std::min(largest, threshold); // beyond it they are not rounded
   float scale = float(double(largest) * clip / 127);
   return std::isnormal(scale) ? FloatAttr::get(Float32Type::get(context), scale) : FloatAttr();
 }
@@ -74,7 +77,15 @@ Error FoldCalibration::fold() {
     const quantize::InputStatistics *input = known->find(name);
     if (!input && weight) // parts of a fused matrix read what the whole does
       input = known->find(baseOf(weight, symbols).getSymName());
-    FloatAttr scale = input ? scaleFor(&getContext(), *input, clip) : FloatAttr();
+    // Of a column split the leading sets are not rounded.
+    auto leading = weight ? weight->getAttrOfType<DenseI32ArrayAttr>(kSplitColumnsAttr)
+                          : DenseI32ArrayAttr();
+    FloatAttr scale = input ? scaleFor(&getContext(), *input, clip,
+                                       leading ? leading.asArrayRef() : ArrayRef<int32_t>(),
+                                       op.getOutlierThreshold()
+                                           ? op.getOutlierThreshold()->convertToFloat()
+                                           : INFINITY)
+                            : FloatAttr();
     if (!scale) {
       op.emitRemark() << "no statistics for what enters @" << name << ": no static scale";
       ++kept;
@@ -90,6 +101,9 @@ Error FoldCalibration::fold() {
     }
     op.setActivations(ActivationFormat::Int8);
     op.setStaticScaleAttr(scale);
+    if (keepBeyond && !leading)
+      op.setOutlierThresholdAttr(
+          FloatAttr::get(scale.getType(), scale.getValueAsDouble() * 127.5));
     ++done;
     return WalkResult::advance();
   });

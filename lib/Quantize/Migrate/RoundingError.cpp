@@ -20,12 +20,12 @@ Expected<Rounding> Rounding::parse(llvm::StringRef format, llvm::StringRef activ
   Expected<format::Spec> spec = format::parse(format);
   if (!spec)
     return spec.takeError();
-  if (activations != "f32" && activations != "int8")
-    return createStringError("unknown activations '" + activations + "'; known: f32, int8");
+  if (activations != "f32" && activations != "int8" && activations != "int4")
+    return createStringError("unknown activations '" + activations + "'; known: f32, int8, int4");
   if (rows < 1)
     return createStringError("rows must be 1 or more");
   out.weights = *spec;
-  out.int8 = activations == "int8";
+  out.largestCode = activations == "int8" ? 127 : activations == "int4" ? 7 : 0;
   out.rows = rows;
   return out;
 }
@@ -64,7 +64,8 @@ Expected<double> RoundingError::with(llvm::ArrayRef<double> scales) const {
     most = std::max(most, double(input.absMax[size_t(k)]) / double(s[k]));
     fourth += input.sumFourth[size_t(k)] / double(input.rows) / std::pow(double(s[k]), 4);
   }
-  double noise = rounding.int8 ? std::min(most * most, std::sqrt(fourth)) / (127.0 * 127 * 12) : 0;
+  double codes = rounding.largestCode;
+  double noise = codes ? std::min(most * most, std::sqrt(fourth)) / (codes * codes * 12) : 0;
   double total = 0;
   for (const Sample &sample : samples) {
     Matrix scaled = sample.values * s.asDiagonal();

@@ -16,17 +16,17 @@ namespace quern::migrate {
 /// What is rounded, and how much of it is looked at.
 struct Rounding {
   format::Spec weights;
-  bool int8 = false;  ///< activations, with one scale a token
-  int64_t rows = 256; ///< evenly spaced rows of each matrix that are rounded to try scales
+  int largestCode = 0; ///< of activations, with one scale a token; 0: they are not rounded
+  int64_t rows = 256;  ///< evenly spaced rows of each matrix that are rounded to try scales
 
-  /// From options of a pass: a format as quern.format spells it; `f32` or `int8`.
+  /// From options of a pass: a format as quern.format spells it; `f32`, `int8` or `int4`.
   static llvm::Expected<Rounding> parse(llvm::StringRef format, llvm::StringRef activations,
                                         unsigned rows);
 };
 
 /// Of weights: tr(D H Dᵀ), D = Q(W diag(s)) diag(s)^-1 - W, H the mean of x xᵀ, Q rounding to
 /// nearest. Of activations: each of the K codes of a token is off by a twelfth of its step
-/// squared, the step being the token's largest |x / s| over 127. Of that largest only what the
+/// squared, the step being the token's largest |x / s| over its largest code. Of that largest only what the
 /// statistics hold is known: the mean of its square is at most the root of sum_k E x_k^4 / s_k^4,
 /// and at most the largest ever seen.
 class RoundingError {

@@ -82,7 +82,8 @@ SmallVector<OpOperand *> WeightReaders::readers(WeightOp weight) const {
 namespace {
 class Analysis {
 public:
-  explicit Analysis(ModuleOp module) : module(module), symbols(module), readers(module) {}
+  Analysis(ModuleOp module, bool explicitOps)
+      : module(module), explicitOps(explicitOps), symbols(module), readers(module) {}
   ScaleAnalysis run();
 
 private:
@@ -92,13 +93,16 @@ private:
     return false;
   }
   bool examine(ScaleSite &site);
-  bool examineConsumers(ScaleSite &site);
+  bool examineUses(ScaleSite &site);
+  bool examineMatrices(ScaleSite &site);
   bool examineProducer(ScaleSite &site);
   bool examineNorm(ScaleSite &site, Operation *norm, ArrayRef<Value> vectors);
   bool examineRows(ScaleSite &site, Operation *reader, Value linear, StringRef what);
+  bool hasOwnRows(Operation *reader, Value made);
   bool isAlone(Value stored, Operation *owner);
 
   ModuleOp module;
+  bool explicitOps;
   SymbolTable symbols;
   WeightReaders readers;
   ScaleRefusal refusal; ///< of the site in hand
@@ -117,13 +121,17 @@ bool Analysis::isAlone(Value stored, Operation *owner) {
   return true;
 }
 
-bool Analysis::examineConsumers(ScaleSite &site) {
+bool Analysis::examineUses(ScaleSite &site) {
   for (OpOperand &use : site.input.getUses()) {
     auto product = dyn_cast<WeightedOpInterface>(use.getOwner());
     bool input = product && &product.getInputOperand() == &use;
     if (!input && !isa<ObserveOp>(use.getOwner()))
       return refuse(use.getOwner(), describe(use.getOwner()) + " reads the channels, too");
   }
+  return true;
+}
+
+bool Analysis::examineMatrices(ScaleSite &site) {
   for (WeightedOpInterface product : site.consumers) {
     WeightOp weight = weightOf(product.getWeightOperand().get(), symbols);
     if (!weight)
@@ -158,6 +166,16 @@ bool Analysis::examineNorm(ScaleSite &site, Operation *norm, ArrayRef<Value> vec
   return true;
 }
 
+/// Whether `reader` alone reads `made`, once, and it comes from a product with rows of its own.
+bool Analysis::hasOwnRows(Operation *reader, Value made) {
+  auto product = made.getDefiningOp<WeightedOpInterface>();
+  auto linear = dyn_cast_or_null<LinearOp>(made.getDefiningOp());
+  return product && llvm::hasSingleElement(made.getUses()) &&
+         made.getUses().begin()->getOwner() == reader &&
+         isAlone(product.getWeightOperand().get(), product) &&
+         (!linear || !linear.getBias() || isAlone(linear.getBias(), linear));
+}
+
 /// `linear`: the operand in which `reader` is linear, to be scaled by its product's rows.
 bool Analysis::examineRows(ScaleSite &site, Operation *reader, Value linear, StringRef what) {
   for (OpOperand &use : linear.getUses())
@@ -189,7 +207,11 @@ bool Analysis::examineProducer(ScaleSite &site) {
   if (auto gate = dyn_cast_or_null<GatedActivationOp>(producer)) {
     site.absorber = Absorber::Gate;
     site.scales = site.channels();
-    return examineRows(site, gate, gate.getUp(), "ungated");
+    if (!examineRows(site, gate, gate.getUp(), "ungated"))
+      return false;
+    if (hasOwnRows(gate, gate.getGate()))
+      site.gateProducer = gate.getGate().getDefiningOp();
+    return true;
   }
   if (auto attention = dyn_cast_or_null<AttentionOp>(producer)) {
     site.absorber = Absorber::Attention;
@@ -203,7 +225,17 @@ bool Analysis::examineProducer(ScaleSite &site) {
   return refuse(producer, describe(producer) + ", which makes the channels, cannot absorb a scale");
 }
 
-bool Analysis::examine(ScaleSite &site) { return examineConsumers(site) && examineProducer(site); }
+bool Analysis::examine(ScaleSite &site) {
+  if (examineUses(site) && examineMatrices(site) && examineProducer(site))
+    return true;
+  site.matrices.clear();
+  if (!explicitOps || !examineMatrices(site))
+    return false;
+  site.absorber = Absorber::Op;
+  site.producer = site.input.getDefiningOp();
+  site.scales = site.channels();
+  return true;
+}
 
 ScaleAnalysis Analysis::run() {
   ScaleAnalysis out;
@@ -222,7 +254,9 @@ ScaleAnalysis Analysis::run() {
   return out;
 }
 
-ScaleAnalysis quern::migrate::findScaleSites(ModuleOp module) { return Analysis(module).run(); }
+ScaleAnalysis quern::migrate::findScaleSites(ModuleOp module, bool explicitOps) {
+  return Analysis(module, explicitOps).run();
+}
 
 void quern::migrate::emitRemarks(const ScaleAnalysis &analysis) {
   for (const ScaleRefusal &refusal : analysis.refusals)

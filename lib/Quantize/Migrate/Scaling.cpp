@@ -24,8 +24,8 @@ std::vector<double> quern::migrate::largestOf(const ScaleSite &site, ArrayRef<fl
   return out;
 }
 
-static Error edit(WeightStore &store, WeightOp weight,
-                  llvm::function_ref<void(std::vector<float> &)> change) {
+Error quern::migrate::edit(WeightStore &store, WeightOp weight,
+                           llvm::function_ref<void(std::vector<float> &)> change) {
   Expected<std::vector<float>> values = store.load(weight);
   if (!values)
     return values.takeError();
@@ -33,14 +33,20 @@ static Error edit(WeightStore &store, WeightOp weight,
   return store.store(weight, *values);
 }
 
+RowRange quern::migrate::rowRangeOf(Value stored, SymbolTable &symbols) {
+  WeightOp weight = weightOf(stored, symbols);
+  RowRange out;
+  out.base = baseOf(weight, symbols);
+  ArrayRef<int64_t> shape = out.base.getTensorType().getShape();
+  out.columns = shape.size() > 1 ? shape.back() : 1;
+  out.rows = shape.size() > 1 ? shape[shape.size() - 2] : shape[0];
+  out.begin = weight.isView() ? int64_t(*weight.getRowBegin()) : 0;
+  return out;
+}
+
 /// Rows [begin, begin + scales) of every matrix of the tensor (a vector's elements) over s.
 static Error divideRows(WeightStore &store, Value stored, ArrayRef<double> scales) {
-  WeightOp weight = weightOf(stored, store.symbolTable());
-  WeightOp base = baseOf(weight, store.symbolTable());
-  ArrayRef<int64_t> shape = base.getTensorType().getShape();
-  int64_t columns = shape.size() > 1 ? shape.back() : 1;
-  int64_t rows = shape.size() > 1 ? shape[shape.size() - 2] : shape[0];
-  int64_t begin = weight.isView() ? int64_t(*weight.getRowBegin()) : 0;
+  auto [base, begin, columns, rows] = rowRangeOf(stored, store.symbolTable());
   return edit(store, base, [&](std::vector<float> &values) {
     for (size_t matrix = 0; matrix < values.size(); matrix += size_t(rows * columns))
       for (auto [i, scale] : llvm::enumerate(scales)) {
@@ -49,6 +55,26 @@ static Error divideRows(WeightStore &store, Value stored, ArrayRef<double> scale
           row[k] = float(double(row[k]) / scale);
       }
   });
+}
+
+/// x / s by an op of its own, for the products alone.
+static Error insertOp(const ScaleSite &site, ArrayRef<double> scales, WeightStore &store) {
+  std::vector<float> inverse;
+  for (double scale : scales)
+    inverse.push_back(float(1 / scale));
+  StringRef matrix = WeightOp(site.matrices[0]).getSymName();
+  matrix.consume_back(".weight");
+  Expected<WeightOp> factors = store.create((matrix + ".input_scale").str(), inverse);
+  if (!factors)
+    return factors.takeError();
+  Operation *first = site.consumers.front();
+  OpBuilder builder(first);
+  auto use = UseOp::create(builder, first->getLoc(), factors->getTensorType(),
+                           FlatSymbolRefAttr::get(*factors));
+  auto scaled = ScaleChannelsOp::create(builder, first->getLoc(), site.input, use);
+  for (WeightedOpInterface product : site.consumers)
+    product.getInputOperand().set(scaled);
+  return Error::success();
 }
 
 static Error apply(const ScaleSite &site, ArrayRef<double> scales, WeightStore &store) {
@@ -60,6 +86,8 @@ static Error apply(const ScaleSite &site, ArrayRef<double> scales, WeightStore &
                 float(double(values[i]) * scales[size_t(site.scaleOf(int64_t(i) % channels))]);
         }))
       return e;
+  if (site.absorber == Absorber::Op)
+    return insertOp(site, scales, store);
   if (auto norm = dyn_cast<RMSNormOp>(site.producer)) {
     double offset = norm.getUnitOffset() ? 1 : 0;
     return edit(store, weightOf(norm.getGain(), store.symbolTable()),
@@ -99,39 +127,43 @@ static Expected<bool> improves(const SiteData &at, ArrayRef<double> scales,
 
 Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &options, ScaleRule rule,
                                     ScalingCounts &counts) {
-  if (options.statistics.empty())
+  if (options.statistics.empty() && !options.weightsOnly)
     return createStringError("no statistics given (statistics=FILE, of `quern calibrate`)");
   if (!llvm::sys::fs::is_directory(options.data))
     return createStringError("the folder for changed weights (data=FOLDER) does not exist: '" +
                              options.data + "'");
   llvm::SmallVector<Absorber> only;
   for (const std::string &name : options.only) {
-    static constexpr StringLiteral names[] = {"norm", "gate", "attention"};
+    static constexpr StringLiteral names[] = {"norm", "gate", "attention", "op"};
     auto found = llvm::find(names, name);
     if (found == std::end(names))
-      return createStringError("unknown site '" + name + "'; known: norm, gate, attention");
+      return createStringError("unknown site '" + name + "'; known: norm, gate, attention, op");
     only.push_back(Absorber(found - names));
   }
-  Expected<Statistics> statistics = Statistics::read(options.statistics);
+  Expected<Statistics> statistics =
+      options.statistics.empty() ? Statistics() : Statistics::read(options.statistics);
   if (!statistics)
     return statistics.takeError();
-  ScaleAnalysis analysis = findScaleSites(module);
+  bool needsInput = !options.statistics.empty();
+  ScaleAnalysis analysis = findScaleSites(module, llvm::is_contained(only, Absorber::Op));
   emitRemarks(analysis);
   counts.refused = analysis.refusals.size();
   WeightStore store(module, options.data);
-  bool known = false;
+  bool known = false, looked = false;
   for (const ScaleSite &site : analysis.sites) {
     if (!only.empty() && !llvm::is_contained(only, site.absorber))
       continue;
+    looked = true;
+    static const quantize::InputStatistics nothing;
     const quantize::InputStatistics *input =
-        statistics->find(WeightOp(site.matrices[0]).getSymName());
-    if (!input || input->rows == 0) {
-      site.producer->emitRemark() << "no statistics for what enters @"
+        needsInput ? statistics->find(WeightOp(site.matrices[0]).getSymName()) : &nothing;
+    if (!input || (needsInput && input->rows == 0)) {
+      site.consumers.front()->emitRemark() << "no statistics for what enters @"
                                   << WeightOp(site.matrices[0]).getSymName() << ": not scaled";
       continue;
     }
     known = true;
-    if (input->columns != site.channels())
+    if (needsInput && input->columns != site.channels())
       return createStringError(
           "the statistics have " + Twine(input->columns) + " channels for what enters '" +
           WeightOp(site.matrices[0]).getSymName() + "', which has " + Twine(site.channels()));
@@ -147,7 +179,7 @@ Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &optio
         return createStringError("a scale for what enters '" +
                                  WeightOp(site.matrices[0]).getSymName() + "' is " +
                                  std::to_string(scale));
-    if (options.rounding) {
+    if (options.rounding && needsInput) {
       Expected<bool> better = improves({site, *input, store}, *scales, *options.rounding);
       if (!better)
         return better.takeError();
@@ -163,7 +195,7 @@ Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &optio
   leaveCounts(module, {{"scaled", int64_t(counts.scaled)},
                        {"left", int64_t(counts.left)},
                        {"refused", int64_t(counts.refused)}});
-  if (!known && !analysis.sites.empty())
+  if (!known && looked)
     return createStringError("the statistics are of another model: they know none of its tensors");
   return Error::success();
 }

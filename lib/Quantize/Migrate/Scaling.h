@@ -25,9 +25,10 @@ using ScaleRule = llvm::function_ref<llvm::Expected<std::vector<double>>(const S
 struct Rounding;
 struct ScalingOptions {
   llvm::StringRef statistics, data;
-  llvm::ArrayRef<std::string> only; ///< norm, gate, attention; empty: all
+  llvm::ArrayRef<std::string> only; ///< norm, gate, attention, op; empty: all but op
   /// If given, sites whose products would round worse with the rule's scales are left.
   const Rounding *rounding = nullptr;
+  bool weightsOnly = false; ///< the rule needs no statistics; without them sites are not checked
 };
 struct ScalingCounts {
   uint64_t scaled = 0, refused = 0, left = 0;
@@ -37,6 +38,18 @@ struct ScalingCounts {
 /// others.
 llvm::Error scaleChannels(mlir::ModuleOp module, const ScalingOptions &options, ScaleRule rule,
                           ScalingCounts &counts);
+
+/// Rows of a product's matrix (elements of a vector) from the first that `stored` has on, for a
+/// stack those of every matrix.
+struct RowRange {
+  WeightOp base;
+  int64_t begin = 0, columns = 1, rows = 0; ///< rows: of a matrix of the base
+};
+RowRange rowRangeOf(mlir::Value stored, mlir::SymbolTable &symbols);
+
+/// Reads the values of a weight, lets `change` work on them, and keeps the result.
+llvm::Error edit(WeightStore &store, WeightOp weight,
+                 llvm::function_ref<void(std::vector<float> &)> change);
 
 /// The largest value of each free scale's channels.
 std::vector<double> largestOf(const ScaleSite &site, llvm::ArrayRef<float> byChannel);

@@ -112,14 +112,14 @@ Error WeightStore::store(WeightOp weight, ArrayRef<float> values) {
 }
 
 Error WeightStore::store(WeightOp weight, const format::Spec &spec,
-                         const format::Components &components) {
+                         const format::Components &components, ActivationFormat activations) {
   Expected<std::vector<uint8_t>> bytes = format::packMatrix(spec, components);
   if (!bytes)
     return bytes.takeError();
   bool blocks = format::blockType(spec, components.cols);
   if (Error e = write(weight, *bytes, ".coded", blocks ? LayoutKind::GGUF : LayoutKind::Canonical))
     return e;
-  retype(weight, spec, spec.isPlain() ? ActivationFormat::F32 : ActivationFormat::Fast);
+  retype(weight, spec, spec.isPlain() ? ActivationFormat::F32 : activations);
   return Error::success();
 }
 

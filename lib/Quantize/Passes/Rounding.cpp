@@ -79,6 +79,9 @@ Expected<Solution> Rounder::solve(WeightOp weight, ArrayRef<float> values,
       hessian = std::move(*made);
     }
   }
-  return quantize::solve(spec, values, weight.getTensorType().getDimSize(0), *hessian,
-                         {method, SolveOptions().sweeps, 0}, weight.getSymName());
+  SolveOptions options{method, SolveOptions().sweeps, 0, {}};
+  if (auto leading = weight->getAttrOfType<DenseI32ArrayAttr>(kSplitColumnsAttr))
+    options.leading = leading.asArrayRef();
+  return quantize::solve(spec, values, weight.getTensorType().getDimSize(0), *hessian, options,
+                         weight.getSymName());
 }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Solver.h"
 #include "Batch.h"
+#include "Split.h"
 #include "TableFit.h"
 #include "quern/Format/Encode.h"
 #include "llvm/ADT/STLExtras.h"
@@ -89,6 +90,31 @@ double quern::quantize::weightedError(ArrayRef<float> values, ArrayRef<float> de
   return total;
 }
 
+/// Of a column split, the better of nearest rounding (`out`) and solving.
+static Expected<Solution> betterSplit(const format::Spec &spec, ArrayRef<float> values,
+                                      int64_t rows, const Hessian &hessian,
+                                      const SolveOptions &options, StringRef tensor,
+                                      Solution out) {
+  std::vector<float> decoded(values.size());
+  if (Error e = format::decode(spec, out.components, decoded))
+    return std::move(e);
+  out.error = out.nearestError =
+      weightedError(values, decoded, rows, hessian.columns, hessian.raw);
+  if (options.method == Method::Nearest)
+    return out;
+  format::Components solved = out.components;
+  if (Error e = solveSplit(spec, values, rows, hessian, options, tensor, solved))
+    return std::move(e);
+  if (Error e = format::decode(spec, solved, decoded))
+    return std::move(e);
+  double error = weightedError(values, decoded, rows, hessian.columns, hessian.raw);
+  if (error < out.error) {
+    out.error = error;
+    out.components = std::move(solved);
+  }
+  return out;
+}
+
 Expected<Solution> quern::quantize::solve(const format::Spec &spec, ArrayRef<float> values,
                                           int64_t rows, const Hessian &hessian,
                                           const SolveOptions &options, StringRef tensor) {
@@ -98,8 +124,11 @@ Expected<Solution> quern::quantize::solve(const format::Spec &spec, ArrayRef<flo
                              " values for its statistics, found " + llvm::Twine(values.size()) +
                              " values in " + llvm::Twine(rows) + " rows");
   Solution out;
-  if (Error e = format::encode(spec, values, rows, columns, out.components, tensor))
+  if (Error e = format::encode(spec, values, rows, columns, out.components, tensor, 0,
+                               options.leading))
     return std::move(e);
+  if (spec.kind == format::Spec::Kind::Split)
+    return betterSplit(spec, values, rows, hessian, options, tensor, std::move(out));
 
   int64_t tasks = (rows + rowsPerTask - 1) / rowsPerTask;
   std::vector<double> nearest(size_t(tasks), 0.0), solved(size_t(tasks), 0.0);

@@ -2,11 +2,17 @@
 
 usage: check_migrate.py spread BEFORE.qst AFTER.qst       largest over mean magnitude of channels falls everywhere
        check_migrate.py kurtosis BEFORE.qst AFTER.qst     of what norms give: falls below 4, of some from far above
+       check_migrate.py sorted DIR HEADS                  columns of down projections, and within heads of output ones, descend
+       check_migrate.py equal DIR                         largest of a row of up is that of the column of down
+       check_migrate.py beyond MODULE.mlir                thresholds of outliers are 127.5 static scales
+       check_migrate.py losses BEFORE.mlir AFTER.mlir     of the down projection falls (quern-estimate-losses)
+       check_migrate.py bias S.qst MODULE.mlir DIR        biases are E[x] (W - W')^T
        check_migrate.py search S.qst BEFORE.gguf AFTER.gguf STEPS    the exponents that AWQ's search in q4_0 takes
        check_migrate.py clip S.qst BEFORE.gguf AFTER.gguf STEPS      the limits that AWQ's clip search in q4_0 takes
 """
 import importlib.util
 import os
+import re
 import sys
 
 import gguf
@@ -130,6 +136,72 @@ def clip(path, before, after, steps):
     assert 0.1 < smaller / groups < 0.95, smaller / groups
 
 
+def written(folder, part):
+    """Matrices of the first layer as a pass wrote them; their width is the one that divides."""
+    return np.fromfile(os.path.join(folder, f"blk.0.{part}.f32"), "<f4").astype(np.float64)
+
+
+def sorted_columns(folder, kv_heads):
+    up, down = written(folder, "ffn_up.weight"), written(folder, "ffn_down.weight")
+    width = written(folder, "attn_output.weight").size
+    v, o = written(folder, "attn_v.weight"), written(folder, "attn_output.weight")
+    model = int(round(np.sqrt(width)))  # all heads together are as wide as the model
+    ffn = up.size // model
+    down = np.abs(down.reshape(model, ffn)).max(0)
+    assert np.all(np.diff(down) <= 0) and down[0] > down[-1]
+    head = v.size // model // kv_heads
+    o = np.abs(o.reshape(model, kv_heads, -1, head)).max((0, 2))
+    assert np.all(np.diff(o, axis=1) <= 0) and np.all(o[:, 0] > o[:, -1])
+
+
+def equal(folder):
+    up, down, o = written(folder, "ffn_up.weight"), written(folder, "ffn_down.weight"), written(folder, "attn_output.weight")
+    model = int(round(np.sqrt(o.size)))
+    rows, columns = np.abs(up.reshape(-1, model)).max(1), np.abs(down.reshape(model, -1)).max(0)
+    assert np.allclose(rows, columns, rtol=1e-5), (rows / columns)
+
+
+def losses(before, after):
+    found = []
+    for path in (before, after):
+        text = open(path).read()
+        found.append({name: float(loss) for name, loss in re.findall(r'quern\.weight @(\S+) .*loss = (\S+) : f64', text)})
+    ratio = {name: found[1][name] / loss for name, loss in found[0].items()}
+    print(ratio)
+    assert ratio["blk.0.ffn_down.weight"] < 0.7
+    assert all(r < 1.01 for r in ratio.values())  # a head is a group
+
+
+def beyond(module):
+    found = re.findall(r"outlier_threshold = (\S+) : f32, static_scale = (\S+) : f32", open(module).read())
+    assert len(found) == 29 and all(abs(float(t) / float(s) / 127.5 - 1) < 1e-5 for t, s in found), found
+
+
+def bias(statistics, module, folder):
+    text = open(module).read()
+    files = dict(re.findall(r'quern\.file @"?([^" ]+)"? path "([^"]+)"', text))
+    stored = {name: np.fromfile(files[f], "<f4", int(size) // 4, offset=int(at or 0)).reshape([int(n) for n in shape.split("x")])
+              for name, shape, f, at, size in re.findall(
+                  r'quern\.weight @"?([^" ]+)"? : tensor<([\dx]+)xf32.*? from \[data @"?([^" ]+?)"? (?:at (\d+) )?size (\d+)\]', text)}
+    checked = 0
+    for names, rows, (_, total, _, _, _) in qst.read(statistics)[1]:
+        for name in names:
+            if name == "token_embd.weight":
+                continue
+            w = stored[name].astype(np.float64)
+            data = open(os.path.join(folder, name + ".coded"), "rb").read()
+            packed = np.frombuffer(data, np.uint8, w.size // 2)
+            codes = np.stack([packed & 15, packed >> 4], -1).reshape(w.shape).astype(np.int8)
+            codes = np.where(codes > 7, codes - 16, codes)
+            decoded = codes * np.frombuffer(data, "<f4", len(w), packed.size).astype(np.float64)[:, None]
+            expected = (w - decoded) @ (total / rows)
+            found = np.fromfile(os.path.join(folder, name.replace(".weight", ".bias.f32")), "<f4")
+            assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max() + 1e-7, name
+            assert np.abs(expected).max() > 0, name
+            checked += 1
+    assert checked == 7, checked
+
+
 if __name__ == "__main__":
-    {"spread": spread, "kurtosis": kurtosis, "search": search, "clip": clip}[sys.argv[1]](
-        *sys.argv[2:5], *map(int, sys.argv[5:]))
+    {"spread": spread, "kurtosis": kurtosis, "sorted": sorted_columns, "equal": equal, "losses": losses, "bias": bias, "beyond": beyond, "search": search, "clip": clip}[sys.argv[1]](
+        *(int(a) if a.isdigit() else a for a in sys.argv[2:]))

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Format/Encode.h"
+#include "quern/Format/FileType.h"
 #include "quern/Format/Known.h"
 #include "quern/Format/Number.h"
 #include <cmath>
@@ -252,6 +253,43 @@ TEST(Encode, Splits) {
       messageOf("llm_int8", std::vector<float>(64), 2),
       "tensor 'blk.0.w': 'split<outliers: f16, rest: i8, scale f32[1x*]>' leaves no column of "
       "32 for its last set");
+}
+
+/// Sets of counted columns, which are named; and the whole as one run of bytes.
+TEST(Encode, SplitsOfNamedColumns) {
+  std::vector<float> values = gaussian(16 * 200, 11);
+  Spec spec = llvm::cantFail(parse("split<a 32: f16, b 32: sum<[i4, scale f16[1x16], sign, scale "
+                                   "f16[1x16]]>, rest: i8, scale f32[1x*]>"));
+  std::vector<int32_t> leading;
+  for (int32_t i = 0; i < 64; ++i)
+    leading.push_back(199 - 3 * i);
+  Components c, again;
+  llvm::cantFail(encode(spec, values, 16, 200, c, "w", 0, leading));
+  EXPECT_TRUE(std::equal(leading.begin(), leading.end(), c.permutation.begin()));
+  EXPECT_TRUE(std::is_sorted(c.permutation.begin() + 64, c.permutation.end()));
+  EXPECT_EQ(c.terms[2].cols, 136);
+  std::vector<float> out(values.size());
+  llvm::cantFail(decode(spec, c, out));
+  for (int64_t row = 0; row < 16; ++row)
+    for (int32_t i = 0; i < 32; ++i)
+      EXPECT_NEAR(out[row * 200 + leading[i]], values[row * 200 + leading[i]], 2e-3);
+  std::vector<uint8_t> bytes = llvm::cantFail(packWhole(spec, c));
+  EXPECT_EQ(bytes.size(), llvm::cantFail(storedBytes(spec, {16, 200}, {32, 32, 136})));
+  llvm::cantFail(unpackWhole(spec, bytes, 16, 200, again));
+  EXPECT_TRUE(again == c);
+  auto message = [](llvm::Error error) { return llvm::toString(std::move(error)); };
+  EXPECT_NE(message(unpackWhole(spec, llvm::ArrayRef(bytes).drop_back(), 16, 200, again))
+                .find("expected " + std::to_string(bytes.size()) + " bytes"),
+            std::string::npos);
+  bytes.back() ^= 1; // the last column's number
+  EXPECT_NE(message(unpackWhole(spec, bytes, 16, 200, again)).find("twice or out of range"),
+            std::string::npos);
+  leading[5] = leading[4];
+  EXPECT_NE(message(encode(spec, values, 16, 200, c, "w", 0, leading)).find("twice or out of range"),
+            std::string::npos);
+  leading.pop_back();
+  EXPECT_NE(message(encode(spec, values, 16, 200, c, "w", 0, leading)).find("63 are named"),
+            std::string::npos);
 }
 
 TEST(Encode, LargestValues) {

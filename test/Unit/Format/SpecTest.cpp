@@ -49,6 +49,7 @@ TEST(Spec, OtherSpellingsRoundTrip) {
            "table<4, 8 bit, bf16, 2 parts, full signs>, scale f16[1x32]",
            "i8, scale f32[*x128]",
            "i8, scale f32[16x*], zero i8[16x*, -0.5, x0.1]",
+           "split<a 32: f16, b 64: i8, scale f32[1x*], rest: ui3, plus f32[1x*]>",
            "split<a: sum<[sign, scale f16[1x8], ternary]>, b: ui3, plus f32[1x*]>",
        })
     EXPECT_EQ(print(parsed(text)), text);
@@ -93,6 +94,9 @@ TEST(Spec, ErrorsSayWhatWasExpected) {
       {"sum<[i4, sum<[i4, i4]>]>", "must be codes with levels"},
       {"split<a: i4, a: i8>", "two column sets named 'a'"},
       {"split<a: i4, b: split<c: i4, d: i4>>", "may not contain another split"},
+      {"split<a 31: i4, b: i8>", "a column set of 31 columns; expected a multiple of 32"},
+      {"split<a 32: i4, b: i8, c: i8>", "a column set of 0 columns; expected a multiple of 32"},
+      {"split<a: i4, b 32: i8>", "a last set that takes what columns remain"},
   };
   for (auto [text, message] : cases)
     EXPECT_NE(errorOf(text).find(message), std::string::npos) << text << " -> " << errorOf(text);

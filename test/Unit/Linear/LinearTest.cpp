@@ -61,6 +61,24 @@ TEST(Linear, SplitsOfColumns) {
       check(spec(format), 21, 360, activation, Effort::Quick, true);
 }
 
+/// The columns of the last set are rounded by themselves; those of the others not at all.
+TEST(Linear, SplitsOfColumnsThatRoundActivationsApart) {
+  for (llvm::StringRef format :
+       {"split<outliers 32: f16, rest: i8, scale f32[1x*]>",
+        "split<a 64: i8, scale f32[1x*], b 32: table<nf4>, scale f16[1x64], c: i4, scale f16[1x32]>"})
+    check(spec(format), 21, 360, Activation::Int8, Effort::Quick, true);
+}
+
+/// Codes of four bits, a token and a group.
+TEST(Linear, ActivationsOfFourBits) {
+  for (Activation activation : {Activation::Int8, Activation::Q8})
+    for (llvm::StringRef format : {"int4_channel", "q4_0", "q4_K", "split<a 32: f16, b: i4, scale f32[1x*]>"})
+      EXPECT_EQ(checkFormat(spec(format), 21, format == "q4_K" ? 512 : 360, activation, tokenCounts, allFills,
+                            false, "native", Effort::Quick, 7),
+                "")
+          << format.str() << ", " << name(activation).str();
+}
+
 namespace {
 struct Shape {
   int64_t n, k;

@@ -65,8 +65,19 @@ TEST_P(OnX86, AgreesWithTheReference) {
         std::pair("q6_K", Activation::Q8), std::pair("int3_g24", Activation::Q8),
         std::pair("iq4_nl", Activation::Q8), std::pair("iq2_xs", Activation::Q8),
         std::pair("int4_g128", Activation::Int8), std::pair("nf4", Activation::BF16),
+        std::pair("split<a 32: f16, b: i8, scale f32[1x*]>", Activation::Int8),
         std::pair("f16", Activation::F32)})
     check(format, 21, 288, activation, {1, 5, 17, 64}, {Fill::Random}, true);
+}
+
+TEST_P(OnX86, ActivationsOfFourBits) {
+  for (auto [format, activation] :
+       {std::pair("int4_channel", Activation::Int8), std::pair("q4_0", Activation::Q8)})
+    EXPECT_EQ(checkFormat(describe(format, 21, 288, activation).weight, 21, 288, activation,
+                          {1, 5, 17}, {Fill::Random, Fill::HighestCodes}, false, GetParam(),
+                          Effort::Full, 7),
+              "")
+        << format;
 }
 
 TEST_P(OnX86, ExtremeCodes) {
@@ -123,8 +134,11 @@ TEST(LinearTargets, AArch64AgreesWithTheReference) {
        {std::pair("q4_0", Activation::Q8), std::pair("q8_0", Activation::Q8),
         std::pair("int3_g24", Activation::Int8), std::pair("iq4_nl", Activation::Q8),
         std::pair("q4_K", Activation::Q8), std::pair("nf4", Activation::BF16),
+        std::pair("split<a 32: f16, b: i4, scale f32[1x*]>", Activation::Int8),
         std::pair("f16", Activation::F32)}) {
     LinearDesc desc = describe(format, 21, 288, activation);
+    if (desc.weight.kind == format::Spec::Kind::Split)
+      desc.largestCode = 7;
     auto kernel = emulateKernel(desc, *target);
     ASSERT_TRUE(bool(kernel)) << llvm::toString(kernel.takeError());
     if (!kernel->linear)

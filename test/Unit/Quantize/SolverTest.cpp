@@ -2,6 +2,7 @@
 #include "quern/Quantize/Solver.h"
 #include "quern/Format/Encode.h"
 #include "quern/Format/Known.h"
+#include "llvm/ADT/STLExtras.h"
 #include <cmath>
 #include <gtest/gtest.h>
 #include <random>
@@ -298,4 +299,57 @@ TEST(Solver, LearnedTablesSuitTheHessian) {
   EXPECT_NEAR(solved.error,
               weightedError(w, decoded(learned, solved.components), rows, columns, hessian.raw),
               1e-9 * solved.error);
+}
+
+/// Two quantizers: where the leading columns keep floats, they sit where the error of the others
+/// leaves least, (E H)_A = 0; and that beats solving the others alone.
+TEST(Solver, SplitFeedsErrorsIntoItsLeadingColumns) {
+  constexpr int64_t rows = 24, columns = 96;
+  std::vector<double> h = randomHessian(columns, 4 * columns, 21);
+  std::vector<float> w = randomWeights(rows * columns, 22);
+  Hessian hessian = prepare(h, columns, 1e-6);
+  std::vector<int32_t> leading;
+  for (int32_t i = 0; i < 32; ++i)
+    leading.push_back(3 * i);
+  for (const char *outliers : {"f32", "f16"}) {
+    format::Spec spec = llvm::cantFail(
+        format::parse(std::string("split<a 32: ") + outliers + ", b: i4, scale f32[1x*]>"));
+    SolveOptions options;
+    options.threads = 1;
+    options.leading = leading;
+    Solution solved = llvm::cantFail(solve(spec, w, rows, hessian, options));
+    options.method = Method::Nearest;
+    Solution nearest = llvm::cantFail(solve(spec, w, rows, hessian, options));
+    EXPECT_EQ(nearest.error, solved.nearestError);
+    EXPECT_LT(solved.error, 0.5 * nearest.error);
+    std::vector<float> found = decoded(spec, solved.components);
+    EXPECT_NEAR(weightedError(w, found, rows, columns, h), solved.error, 1e-6 * solved.error);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int32_t a : leading) {
+        double slope = 0, magnitude = 0;
+        for (int64_t k = 0; k < columns; ++k) {
+          double term = (double(w[size_t(r * columns + k)]) - found[size_t(r * columns + k)]) *
+                        h[size_t(k * columns + a)];
+          slope += term;
+          magnitude += std::fabs(term);
+        }
+        EXPECT_LT(std::fabs(slope), (outliers[1] == '3' ? 1e-3 : 0.1) * magnitude + 1e-9);
+      }
+    // The others alone, by the solver for one quantizer.
+    std::vector<double> part;
+    std::vector<float> rest;
+    std::vector<int64_t> others;
+    for (int64_t k = 0; k < columns; ++k)
+      if (!llvm::is_contained(leading, int32_t(k)))
+        others.push_back(k);
+    for (int64_t i : others)
+      for (int64_t j : others)
+        part.push_back(h[size_t(i * columns + j)]);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k : others)
+        rest.push_back(w[size_t(r * columns + k)]);
+    Solution alone = llvm::cantFail(
+        solve(spec.terms[1], rest, rows, prepare(part, int64_t(others.size())), SolveOptions()));
+    EXPECT_LT(solved.error, 0.9 * alone.error);
+  }
 }

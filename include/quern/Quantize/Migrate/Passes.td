@@ -23,11 +23,11 @@ class ScalingPass<string name, string format, string activations, list<Option> m
     Option<"format", "format", "std::string", "\"" # format # "\"",
            "The format of the weights whose rounding error is to fall, as quern.format spells it">,
     Option<"activations", "activations", "std::string", "\"" # activations # "\"",
-           "int8: with one scale a token, their rounding counts, too; f32: not">,
+           "int8, int4: with one scale a token, their rounding counts, too; f32: not">,
     Option<"rows", "rows", "unsigned", "256", "Rows of a matrix that are rounded to try scales">,
     Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
     ListOption<"sites", "sites", "std::string",
-               "Only where this takes the inverse scales: norm, gate, attention (all)">,
+               "Only where this takes the inverse scales: norm, gate, attention (these three), or an op of its own: op">,
   ])> {
   let statistics = [
     Statistic<"scaled", "scaled", "Inputs of products whose channels were scaled">,
@@ -97,6 +97,66 @@ def SearchScalesPass : ScalingPass<"quern-search-scales", "q4_0", "f32", [
   }];
 }
 
+def EqualizeRangesPass : ScalingPass<"quern-equalize-ranges", "int8_channel", "f32", [
+    Option<"always", "always", "bool", "false", "Scale even where products round no better">]> {
+  let summary = "Equal ranges for a channel's row and its column (cross-layer equalization)";
+  let description = [{
+    Where one product's channels are another's input, as of the ungated operand of a gate or the values of an
+    attention: divides row j of the first matrix by s_j = sqrt(r_j / c_j) and multiplies column j of
+    those that read it by it, r_j and c_j being their largest magnitudes, which makes both sqrt(r_j c_j).
+    Weights alone decide it. With statistics, inputs whose products round worse are left, as in
+    `quern-fold-scales`.
+  }];
+}
+
+def PermuteChannelsPass : MigrationPass<"quern-permute-channels", [
+    Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`, for by=activations">,
+    Option<"by", "by", "std::string", "\"weights\"",
+           "What alike channels have alike: the largest of their column's weights, or of their activations">,
+    ListOption<"sites", "sites", "std::string", "Only of these: gate, attention (both); stream">]> {
+  let summary = "Put channels of like magnitude next to each other";
+  let description = [{
+    Sorts the channels that enter a product, largest first, so that those which share a scale in groups of 32
+    are alike, and moves the rows that make them with the columns that read them: rows of gate and up with columns
+    of down; rows of the values with columns of the output of an attention, within each head. Results are the
+    same but for the order of sums. The channels of the residual stream move as a whole or not at all, with `sites=stream`: the
+    embedding's and the norms', the columns of what these give to and the rows of what adds to the stream.
+
+    ```mlir
+    // Before and after: the same ops; rows of @gate and @up, and columns of @down, lie in another order
+    %g = quern.linear %n, %gate activations<f32> : tensor<?x32xf32>, tensor<96x32xf32>
+    %u = quern.linear %n, %up activations<f32> : tensor<?x32xf32>, tensor<96x32xf32>
+    %h = quern.gated_activation silu %g, %u : tensor<?x96xf32>
+    %d = quern.linear %h, %down activations<f32> : tensor<?x96xf32>, tensor<32x96xf32>
+    ```
+  }];
+  let statistics = [Statistic<"permuted", "permuted", "Inputs whose channels were sorted">,
+                    Statistic<"refused", "refused", "Inputs where that is not legal">];
+}
+
+def KeepOutliersPass : Pass<"quern-keep-outliers", "::mlir::ModuleOp"> {
+  let summary = "Do not round outliers among activations, whatever channel they are in (LLM.int8())";
+  let description = [{
+    Sets the threshold from which activations that are rounded to integers enter products as they are, found
+    while the program runs, token by token (`quern.linear`). Every such product is computed twice, over the same
+    weights: with the others in integers, with the outliers in f32, which are zero for most. A column split
+    (`quern-split-columns`) costs next to nothing, but must know the channels. Products with static
+    scales or column splits stay as they are; `quern-fold-calibration` may come after this pass.
+
+    ```mlir
+    // After
+    %y = quern.linear %x, %w activations<int8> {outlier_threshold = 6.0 : f32}
+        : tensor<?x576xf32>, tensor<1536x576xf32, #quern.q4_K>
+    ```
+  }];
+  let options = [
+    Option<"threshold", "threshold", "double", "6", "Magnitude from which an activation is an outlier">,
+    ListOption<"only", "only", "std::string", "Patterns of weights whose products are meant (all)">,
+  ];
+  let dependentDialects = ["::quern::QuernDialect"];
+  let statistics = [Statistic<"kept", "kept", "Products with a threshold">];
+}
+
 def ClipWeightsPass : MigrationPass<"quern-clip-weights", [
     Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
     Option<"format", "format", "std::string", [{"q4_0"}],
@@ -121,8 +181,11 @@ def FoldCalibrationPass : Pass<"quern-fold-calibration", "::mlir::ModuleOp"> {
     Products get int8 activations of one scale for all tokens, the largest magnitude seen times `clip`
     over 127, so that none is computed while the program runs. Those that share an input share its
     scale. Products that `dynamic` names (patterns of weights), those without statistics (a remark says so) and
-    those of experts stay as they are: int8 with a scale for each token, say. No
-    `quern.observe` remains.
+    those of experts stay as they are: int8 with a scale for each token, say. Channels that a column
+    split keeps, and magnitudes from an `outlier_threshold` on, are not rounded and do not count. With
+    `keep-beyond`, what lies beyond the range enters as it is, instead of taking the range's end: statistics
+    that keep first tokens apart (`quern calibrate --first-token`) leave them out of the range. No `quern.observe`
+    remains.
 
     ```mlir
     // Before
@@ -136,6 +199,8 @@ def FoldCalibrationPass : Pass<"quern-fold-calibration", "::mlir::ModuleOp"> {
   let options = [
     Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
     Option<"clip", "clip", "double", "1", "What of the largest magnitude is kept, in (0, 1]">,
+    Option<"keepBeyond", "keep-beyond", "bool", "false",
+           "Set an outlier_threshold half a step beyond the range">,
     ListOption<"dynamic", "dynamic", "std::string",
                "Weights whose products keep the activations they have, as patterns: *.ffn_down.*">,
   ];

@@ -14,8 +14,9 @@
 
 namespace quern::migrate {
 
-/// What takes the inverse scale.
-enum class Absorber : uint8_t { Norm, Gate, Attention };
+/// What takes the inverse scale. Op: a quern.scale_channels in front of the products, for want of
+/// anything else.
+enum class Absorber : uint8_t { Norm, Gate, Attention, Op };
 
 struct ScaleSite {
   mlir::Value input; ///< x, [tokens][K]
@@ -24,8 +25,11 @@ struct ScaleSite {
   /// Their stored matrices: no views, each once.
   llvm::SmallVector<WeightOp> matrices;
   Absorber absorber = Absorber::Norm;
-  /// The norm; or the product whose rows take the inverse.
+  /// The norm; or the product whose rows take the inverse; or whatever makes x (Absorber::Op; null for
+  /// an argument).
   mlir::Operation *producer = nullptr;
+  /// Absorber::Gate: the product that makes the gated operand, if nobody else reads its rows.
+  mlir::Operation *gateProducer = nullptr;
   /// Free scales: K, but for grouped queries, where query heads share those of their values.
   int64_t scales = 0;
   int64_t headDim = 0, headsPerGroup = 1; ///< of Absorber::Attention
@@ -53,8 +57,9 @@ struct ScaleAnalysis {
   llvm::SmallVector<ScaleRefusal> refusals;
 };
 
-/// Examines every input of products in the module, in program order.
-ScaleAnalysis findScaleSites(mlir::ModuleOp module);
+/// Examines every input of products in the module, in program order. With `explicitOps`, inputs whose
+/// producer cannot absorb a scale, or that others read, too, are sites of Absorber::Op.
+ScaleAnalysis findScaleSites(mlir::ModuleOp module, bool explicitOps = false);
 
 /// One remark for each refusal, at the product.
 void emitRemarks(const ScaleAnalysis &analysis);

@@ -27,10 +27,11 @@ public:
   /// with it take activations in f32. Fails for values that are not finite.
   llvm::Error store(WeightOp weight, llvm::ArrayRef<float> values);
 
-  /// Gives a matrix coded values of a Base format. Its views and uses follow; products with it take
-  /// fast activations, but for those with a static scale.
+  /// Gives a matrix coded values. Its views and uses follow; products with it take these
+  /// activations (f32 if the format is plain), but for those with a static scale.
   llvm::Error store(WeightOp weight, const format::Spec &spec,
-                    const format::Components &components);
+                    const format::Components &components,
+                    ActivationFormat activations = ActivationFormat::Fast);
 
   /// A new vector of weights, before the function. `name` must be free.
   llvm::Expected<WeightOp> create(llvm::StringRef name, llvm::ArrayRef<float> values);

@@ -77,15 +77,57 @@ def AllocatePass : Pass<"quern-allocate", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"chosen", "chosen", "Weights that have a chosen format">];
 }
 
+def SplitColumnsPass : Pass<"quern-split-columns", "::mlir::ModuleOp"> {
+  let summary = "Choose a format of many bits for outlier channels, of few for the others (LLM.int8())";
+  let description = [{
+    Channels of what enters a product whose largest magnitude in the statistics reaches `threshold` (or the
+    `share` of largest ones) are outliers, filled up to a multiple of 32 with the next largest. The columns
+    of the matrix that read them get the format `outliers`, the others `rest`: the weight is marked with that
+    column split and the columns' numbers. A matrix without outliers gets `rest` as a whole, one with nothing else
+    `outliers`. Products with int8 (int4) activations then round the other channels alone, with a scale
+    of their own for each token, and take the outliers in f32. Matrices that others than products read are
+    left with a remark.
+
+    ```mlir
+    // Before
+    quern.weight @w : tensor<512x256xf32> layout<canonical> from [data @f at 0 size 524288]
+    // After
+    quern.weight @w : tensor<512x256xf32> layout<canonical> from [data @f at 0 size 524288]
+        {quern.chosen_format = #quern.format<split<outliers 32: f16, rest: i8, scale f32[1x*]>>,
+         quern.split_columns = array<i32: 3, 9, ...>}
+    ```
+  }];
+  let options = [
+    Option<"statistics", "statistics", "std::string", "", "File of `quern calibrate`">,
+    Option<"threshold", "threshold", "double", "6", "Magnitude from which a channel is an outlier">,
+    Option<"share", "share", "double", "0", "Or the share of channels that are, by magnitude">,
+    Option<"outliers", "outliers", "std::string", "\"f16\"", "Format of outlier columns">,
+    Option<"rest", "rest", "std::string", "\"int8_channel\"", "Format of the others">,
+  ];
+  let dependentDialects = ["::quern::QuernDialect"];
+  let statistics = [Statistic<"split", "split", "Matrices with outlier columns">,
+                    Statistic<"plain", "plain", "Matrices of one format">,
+                    Statistic<"left", "left", "Matrices that were not looked at">];
+}
+
 def QuantizeWeightsPass : RoundingPass<"quern-quantize-weights", [
     Option<"format", "format", "std::string", "",
            "For float matrices that no format was chosen for; they stay as they are without">,
+    Option<"activations", "activations", "std::string", "\"fast\"",
+           "How activations enter products with rounded weights: fast, f32, bf16, q8, int8, q4 or int4">,
+    Option<"correctBiases", "correct-biases", "bool", "false",
+           "Give products a bias that takes back the mean error of their results">,
     Option<"data", "data", "std::string", "", "Folder for the rounded weights; it must exist">]> {
   let summary = "Round weights to the formats chosen for them";
   let description = [{
     Rounds every weight that has a chosen format with a solver that uses what calibration saw, and
-    makes the module name the new data. Products with such a weight take `fast` activations,
-    except where a static scale says int8.
+    makes the module name the new data. Products with such a weight take `activations`,
+    except where a static scale says int8. Of a column split the last set is solved with what H leaves once the
+    other sets take up its error, and these are rounded from where that puts them.
+
+    With `correct-biases`, E[x] (W - W')ᵀ is added to the bias of the products, E[x] being the mean of the
+    statistics; a product without one gets one. A model file whose architecture has no such bias cannot
+    keep it; programs and IR can. A remark says where others share the bias, which then stays.
 
     ```mlir
     // Before
@@ -96,7 +138,8 @@ def QuantizeWeightsPass : RoundingPass<"quern-quantize-weights", [
         from [data @w.coded at 0 size 73728]
     ```
   }];
-  let statistics = [Statistic<"rounded", "rounded", "Weights that were rounded">];
+  let statistics = [Statistic<"rounded", "rounded", "Weights that were rounded">,
+                    Statistic<"corrected", "corrected", "Products with a corrected bias">];
 }
 
 #endif // QUERN_QUANTIZE_PASSES_PASSES_TD

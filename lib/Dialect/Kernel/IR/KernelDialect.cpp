@@ -184,6 +184,15 @@ LogicalResult TileAddOp::verify() {
   return sameShape(*this, "a", getA(), "out", getOut());
 }
 
+LogicalResult TileScaleChannelsOp::verify() {
+  if (elements(getFactors()) != columns(getX()))
+    return emitOpError() << "expects a factor for each of " << columns(getX())
+                         << " columns, found " << getFactors().getType();
+  return sameShape(*this, "x", getX(), "out", getOut());
+}
+
+LogicalResult TileOutliersOp::verify() { return sameShape(*this, "x", getX(), "out", getOut()); }
+
 LogicalResult TileScaleOp::verify() { return sameShape(*this, "x", getX(), "out", getOut()); }
 
 LogicalResult TileHadamardOp::verify() {
@@ -228,6 +237,16 @@ LogicalResult TileCombineExpertsOp::verify() {
 LogicalResult TileQuantizeOp::verify() {
   if (getForm() != Activation::Int8 && (getStaticScale() || getStaticZero()))
     return emitOpError("has a static scale or zero, which form int8 alone takes");
+  bool isInteger = getForm() == Activation::Int8 || getForm() == Activation::Q8;
+  if (getBits() != 8 && (getBits() != 4 || !isInteger || getStaticScale()))
+    return emitOpError("expects codes of 8 bits, or of 4 for forms q8 and int8 without a static "
+                       "scale; found ")
+           << getBits();
+  int64_t plain = int64_t(getPlain());
+  if (plain && (getForm() != Activation::Int8 || plain < 0 || plain % 32 ||
+                plain >= columns(getX())))
+    return emitOpError("expects groups of 32 of the columns of int8 rows to stay f32, found ")
+           << plain;
   return success();
 }
 

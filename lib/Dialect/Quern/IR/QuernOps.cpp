@@ -95,6 +95,14 @@ LogicalResult LinearOp::verify() {
     if (!getStaticScale()->isNormal() || getStaticScale()->isNegative())
       return emitOpError("expects a static scale that is normal and positive");
   }
+  if (getOutlierThreshold()) {
+    if (getFormat(getWeight().getType()).kind == format::Spec::Kind::Split)
+      return emitOpError("has a threshold of outliers, but its weight is a column split, which has "
+                         "decided what they are");
+    float threshold = getOutlierThreshold()->convertToFloat();
+    if (!(threshold > 0) || !std::isfinite(threshold))
+      return emitOpError("expects a threshold of outliers above 0 and finite");
+  }
   int32_t zero = int32_t(getStaticZero());
   if (zero < -126 || zero > 126 || (zero && !getStaticScale()))
     return emitOpError("expects a static zero in [-126, 126], of a static scale; found ") << zero;
@@ -206,6 +214,11 @@ LogicalResult ScaleOp::verify() { return finite(*this, "factor", getFactor()); }
 
 OpFoldResult ScaleOp::fold(FoldAdaptor) {
   return getFactor().isExactlyValue(1.0) ? OpFoldResult(getX()) : OpFoldResult();
+}
+
+LogicalResult ScaleChannelsOp::verify() {
+  return match(*this, "number of factors", extent(getFactors(), 0), "width of the input",
+               getX().getType().getShape().back());
 }
 
 LogicalResult HadamardOp::verify() {

@@ -101,11 +101,18 @@ LogicalResult WeightOp::verify() {
       return emitOpError("lies in GGUF blocks, which hold 'data', found '")
              << stringifyEnum(part.getRole()) << "'";
   // Packed panels pad rows; only whoever packs them knows the size.
-  if (layout == LayoutKind::Panel || getFormat(getTensorType()).kind != format::Spec::Kind::Base)
+  if (layout == LayoutKind::Panel)
     return success();
+  std::vector<int64_t> sets;
+  if (format::Spec spec = getFormat(getTensorType()); spec.kind == format::Spec::Kind::Split) {
+    auto columns = format::splitColumns(spec, getTensorType().getShape().back());
+    if (!columns)
+      return emitOpError() << llvm::toString(columns.takeError());
+    sets = std::move(*columns);
+  }
   // GGUF's blocks interleave the same bytes that the canonical layout keeps apart.
   llvm::Expected<uint64_t> expected =
-      format::storedBytes(getFormat(getTensorType()), getTensorType().getShape());
+      format::storedBytes(getFormat(getTensorType()), getTensorType().getShape(), sets);
   if (!expected)
     return emitOpError() << llvm::toString(expected.takeError());
   if (*expected != getStoredBytes())

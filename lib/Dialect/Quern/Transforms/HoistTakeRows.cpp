@@ -21,7 +21,7 @@ using namespace quern;
 static SmallVector<OpOperand *, 2> rowOperands(Operation *op) {
   using Operands = SmallVector<OpOperand *, 2>;
   return TypeSwitch<Operation *, Operands>(op)
-      .Case<LinearOp, RMSNormOp, LayerNormOp, ScaleOp, HadamardOp, SoftcapOp>(
+      .Case<LinearOp, RMSNormOp, LayerNormOp, ScaleOp, ScaleChannelsOp, HadamardOp, SoftcapOp>(
           [](auto op) { return Operands{&op.getXMutable()}; })
       .Case([](GatedActivationOp op) { return Operands{&op.getGateMutable(), &op.getUpMutable()}; })
       .Case([](AddOp op) { return Operands{&op.getLhsMutable(), &op.getRhsMutable()}; })

@@ -20,7 +20,7 @@ llvm::Expected<Kernel> test::emulateKernel(const conversion::LinearDesc &desc,
   auto layout = format::PackedLayout::get(desc.weight, desc.n, desc.k);
   if (!layout)
     return layout.takeError();
-  auto act = conversion::ActivationLayout::get(desc.activation, desc.k);
+  auto act = conversion::ActivationLayout::get(desc.activation, desc.k, desc.weight);
   size_t rows = desc.maxTokens * desc.k * 4, coded = desc.maxTokens * act.bytes;
   size_t outputs = desc.maxTokens * desc.n * 4, biases = desc.n * 4, weights = layout->bytes();
   bool isFloat = desc.activation == conversion::Activation::F32;

@@ -100,7 +100,7 @@ static mlir::OwningOpRef<mlir::ModuleOp> buildModule(mlir::MLIRContext &context,
     return mlir::MemRefType::get(shape, element);
   };
   mlir::Type i8 = b.getI8Type(), f32 = b.getF32Type(), index = b.getIndexType();
-  ActivationLayout act = ActivationLayout::get(desc.activation, desc.k);
+  ActivationLayout act = ActivationLayout::get(desc.activation, desc.k, desc.weight);
   mlir::Type rows = memref({desc.maxTokens, desc.k}, f32);
   mlir::Type quantized = memref({desc.maxTokens * act.bytes}, i8);
   mlir::Type x = desc.activation == Activation::F32 ? rows : quantized;
@@ -122,7 +122,7 @@ static mlir::OwningOpRef<mlir::ModuleOp> buildModule(mlir::MLIRContext &context,
     auto quantize = define("quantize", {rows, quantized, index, index});
     emitQuantizeActivations(b, loc, desc.activation, desc.k, target, quantize.getArgument(0),
                             quantize.getArgument(1), quantize.getArgument(2),
-                            quantize.getArgument(3));
+                            quantize.getArgument(3), {{}, desc.largestCode, act.plain});
     mlir::func::ReturnOp::create(b, loc);
   }
   return module;

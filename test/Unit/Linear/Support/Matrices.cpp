@@ -252,17 +252,19 @@ static void addFlushed(const reference::Matrix &x, const reference::Matrix &w,
 std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
                               const CodedMatrix &matrix, llvm::ArrayRef<int64_t> tokenCounts,
                               uint64_t seed, bool extreme) {
-  static const reference::ActivationFormat formats[] = {
-      reference::ActivationFormat::F32, reference::ActivationFormat::BF16,
-      reference::ActivationFormat::Q8, reference::ActivationFormat::Int8};
-  reference::ActivationFormat format = formats[int(desc.activation)];
+  using reference::ActivationFormat;
+  bool isNarrow = desc.largestCode == reference::largestCode4;
+  const ActivationFormat formats[] = {ActivationFormat::F32, ActivationFormat::BF16,
+                                      isNarrow ? ActivationFormat::Q4 : ActivationFormat::Q8,
+                                      isNarrow ? ActivationFormat::Int4 : ActivationFormat::Int8};
+  ActivationFormat format = formats[int(desc.activation)];
   int64_t n = desc.n, k = desc.k, most = desc.maxTokens;
   std::vector<float> x = makeActivations(most, k, seed, extreme), bias(n), residual(most * n);
   for (int64_t i = 0; i < n; ++i)
     bias[i] = float(i % 5) - 2;
   for (int64_t i = 0; i < most * n; ++i)
     residual[i] = float(i % 3) - 1;
-  ActivationLayout act = ActivationLayout::get(desc.activation, k);
+  ActivationLayout act = ActivationLayout::get(desc.activation, k, desc.weight);
   Buffer quantized(most * act.bytes);
   std::memset(quantized.get(), 0x55, quantized.size);
   if (kernel.quantize) {
@@ -270,13 +272,17 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
     kernel.quantize(x.data(), quantized.get(), most / 2, most);
   }
   if (desc.activation == Activation::Q8 || desc.activation == Activation::Int8) {
-    int64_t group = desc.activation == Activation::Q8 ? 32 : k;
-    std::vector<int8_t> codes(k);
-    std::vector<float> scales((k + group - 1) / group);
+    int64_t group = desc.activation == Activation::Q8 ? 32 : act.k;
+    std::vector<int8_t> codes(act.k);
+    std::vector<float> scales((act.k + group - 1) / group);
     for (int64_t t = 0; t < most; ++t) {
-      reference::quantizeRow({x.data() + t * k, size_t(k)}, group, codes, scales);
+      reference::quantizeRow({x.data() + t * k + act.plain, size_t(act.k)}, group, codes, scales,
+                             int(desc.largestCode));
       const uint8_t *row = quantized.get() + t * act.bytes;
-      if (std::memcmp(row, codes.data(), k) != 0)
+      if (std::memcmp(row, x.data() + t * k, act.plain * sizeof(float)) != 0)
+        return "plain columns of token " + std::to_string(t) + " differ";
+      row += act.base;
+      if (std::memcmp(row, codes.data(), act.k) != 0)
         return "codes of token " + std::to_string(t) + " differ from the reference";
       if (std::memcmp(row + act.scalesOffset, scales.data(), scales.size() * 4) != 0)
         return "scales of token " + std::to_string(t) + " differ from the reference";
@@ -302,8 +308,8 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
       addend = bias;
     reference::Matrix xs = {std::span<const float>(x.data(), tokens * k), tokens, k};
     reference::Matrix ws = {weights, n, k};
-    reference::linear(xs, ws, addend, format, expected);
-    reference::linearMagnitude(xs, ws, addend, format, magnitude);
+    reference::linear(xs, ws, addend, format, expected, {act.plain});
+    reference::linearMagnitude(xs, ws, addend, format, magnitude, {act.plain});
     if (desc.residual)
       for (int64_t i = 0; i < tokens * n; ++i) {
         expected[i] += residual[i];
@@ -342,12 +348,14 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
 
 std::string test::checkFormat(const format::Spec &spec, int64_t n, int64_t k, Activation activation,
                               llvm::ArrayRef<int64_t> tokenCounts, llvm::ArrayRef<Fill> fills,
-                              bool addends, llvm::StringRef targetName, Effort effort) {
+                              bool addends, llvm::StringRef targetName, Effort effort,
+                              int64_t largestCode) {
   LinearDesc desc;
   desc.weight = spec;
   desc.n = n;
   desc.k = k;
   desc.activation = activation;
+  desc.largestCode = largestCode;
   desc.bias = desc.residual = addends;
   desc.maxTokens = *std::max_element(tokenCounts.begin(), tokenCounts.end());
   auto target = target::lookup(targetName);

@@ -64,7 +64,8 @@ std::string checkKernel(const Kernel &kernel, const conversion::LinearDesc &desc
 std::string checkFormat(const format::Spec &spec, int64_t n, int64_t k,
                         conversion::Activation activation, llvm::ArrayRef<int64_t> tokenCounts,
                         llvm::ArrayRef<Fill> fills = {Fill::Random}, bool addends = false,
-                        llvm::StringRef target = "native", Effort effort = Effort::Full);
+                        llvm::StringRef target = "native", Effort effort = Effort::Full,
+                        int64_t largestCode = 127);
 
 } // namespace quern::test
 

@@ -166,6 +166,27 @@ def Kernel_TileScaleOp : Kernel_TileOp<"scale"> {
   let hasVerifier = 1;
 }
 
+def Kernel_TileScaleChannelsOp : Kernel_TileOp<"scale_channels"> {
+  let summary = "x * factors[column], row by row";
+  let arguments = (ins Kernel_F32Buffer:$x, Kernel_F32Buffer:$factors, Kernel_F32Buffer:$out,
+                       Index:$begin, Index:$end);
+  let assemblyFormat = [{
+    $x `by` $factors `to` $out `rows` $begin `,` $end attr-dict
+    `:` type($x) `,` type($factors) `,` type($out)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kernel_TileOutliersOp : Kernel_TileOp<"outliers"> {
+  let summary = "x where its magnitude is `threshold` or more, else 0, row by row";
+  let arguments = (ins Kernel_F32Buffer:$x, Kernel_F32Buffer:$out, Index:$begin, Index:$end,
+                       F32Attr:$threshold);
+  let assemblyFormat = [{
+    $x `to` $out `rows` $begin `,` $end attr-dict `:` type($x) `,` type($out)
+  }];
+  let hasVerifier = 1;
+}
+
 def Kernel_TileHadamardOp : Kernel_TileOp<"hadamard"> {
   let summary = "each run of `block` features times a Hadamard matrix over its root";
   let arguments = (ins Kernel_F32Buffer:$x, Kernel_F32Buffer:$out, Index:$begin, Index:$end,

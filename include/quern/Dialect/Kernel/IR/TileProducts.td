@@ -15,11 +15,16 @@ def Kernel_TileQuantizeOp : Kernel_TileOp<"quantize"> {
   let summary = "activations as a product reads them, row by row";
   let description = [{
     A row of `out` is laid out as `conversion::ActivationLayout` says for this form and length. int8 with
-    `static_scale` has that scale and `static_zero` in every row (Reference/Activations.h).
+    `static_scale` has that scale and `static_zero` in every row (Reference/Activations.h). q8 and int8 may have
+    codes of 4 `bits`, which lie as those of 8. The first `plain` columns of int8 rows stay f32: those of all
+    sets but the last of a column split, which have that order here. Values of at least `outlier_threshold`
+    count as 0.
   }];
   let arguments = (ins Kernel_F32Buffer:$x, Kernel_ByteBuffer:$out, Index:$begin, Index:$end,
                        Kernel_ActivationAttr:$form, OptionalAttr<F32Attr>:$static_scale,
-                       DefaultValuedAttr<I32Attr, "0">:$static_zero);
+                       OptionalAttr<F32Attr>:$outlier_threshold,
+                       DefaultValuedAttr<I32Attr, "0">:$static_zero,
+                       DefaultValuedAttr<I32Attr, "8">:$bits, DefaultValuedAttr<I64Attr, "0">:$plain);
   let assemblyFormat = [{
     `` $form $x `to` $out `rows` $begin `,` $end attr-dict `:` type($x) `,` type($out)
   }];

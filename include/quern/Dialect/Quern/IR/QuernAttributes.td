@@ -93,13 +93,17 @@ def Quern_ActivationFormat : Quern_I32Enum<"ActivationFormat",
   I32EnumAttrCase<"BF16", 2, "bf16">,
   I32EnumAttrCase<"Q8", 3, "q8">,
   I32EnumAttrCase<"Int8", 4, "int8">,
+  I32EnumAttrCase<"Int4", 5, "int4">,
+  I32EnumAttrCase<"Q4", 6, "q4">,
 ]>;
 
 def Quern_ActivationAttr : EnumAttr<Quern_Dialect, Quern_ActivationFormat, "activation"> {
   let summary = "how activations enter a product";
   let description = [{
     `f32` and `bf16`: rounded to that type. `q8`: int8 in groups of 32 along K, each
-    with an f32 scale of absmax/127. `int8`: int8 with one such scale per token.
+    with an f32 scale of absmax/127. `int8`: int8 with one such scale per token. `q4` and `int4`: the
+    same with codes in [-7, 7] and a scale of absmax/7. Of a column split, `int8` and `int4` round the
+    columns of the last set alone, with a scale of their own; those of the others stay f32.
     `fast`: `q8` or `bf16`, whichever serves the weight better: `q8` where its codes are
     integers of fewer than 8 bits, else `bf16`. This is the only choice by which code generation
     may change results beyond rounding.

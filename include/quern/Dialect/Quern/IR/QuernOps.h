@@ -20,4 +20,12 @@
 #define GET_OP_CLASSES
 #include "quern/Dialect/Quern/IR/QuernOps.h.inc"
 
+namespace quern {
+
+/// On a quern.weight: the columns of all sets but the last of the column split that it is, or is to
+/// be encoded as (an array of i32). Without it, encoding takes those of largest weights.
+inline constexpr llvm::StringLiteral kSplitColumnsAttr = "quern.split_columns";
+
+} // namespace quern
+
 #endif // QUERN_DIALECT_QUERN_IR_QUERNOPS_H

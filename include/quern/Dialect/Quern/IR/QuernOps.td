@@ -50,6 +50,11 @@ def Quern_LinearOp : Quern_InferringOp<"linear", [Quern_WeightedOpInterface]> {
     have that scale for all tokens in place of one made from each (Reference/Activations.h), and enter
     as `x + static_scale * static_zero`: whoever chose a zero put the difference into the bias.
 
+    With `outlier_threshold`, activations of q8, int8, q4 and int4 of at least that magnitude are not rounded: they
+    enter as they are, and 0 takes their place among the others (LLM.int8(), token by token). Other
+    activations are not rounded to integers, so that it means nothing to them. The product is computed
+    twice, with the others in integers and with the outliers in f32.
+
     ```mlir
     %y = quern.linear %x, %w activations<fast>
         : tensor<?x576xf32>, tensor<1536x576xf32, #quern.q4_K>
@@ -62,6 +67,7 @@ def Quern_LinearOp : Quern_InferringOp<"linear", [Quern_WeightedOpInterface]> {
   let arguments = (ins Quern_Rows:$x, Quern_StoredMatrix:$weight,
                        Optional<Quern_StoredVector>:$bias,
                        Quern_ActivationAttr:$activations, OptionalAttr<F32Attr>:$static_scale,
+                       OptionalAttr<F32Attr>:$outlier_threshold,
                        DefaultValuedAttr<I32Attr, "0">:$static_zero);
   let results = (outs Quern_Rows:$result);
   let assemblyFormat = [{
@@ -70,7 +76,7 @@ def Quern_LinearOp : Quern_InferringOp<"linear", [Quern_WeightedOpInterface]> {
   }];
   let builders = [OpBuilder<(ins "::mlir::Value":$x, "::mlir::Value":$weight,
                                  "::mlir::Value":$bias, "::quern::ActivationFormat":$activations), [{
-    build($_builder, $_state, x, weight, bias, activations, ::mlir::FloatAttr());
+    build($_builder, $_state, x, weight, bias, activations, ::mlir::FloatAttr(), ::mlir::FloatAttr());
   }]>];
   let extraClassDeclaration = [{
     ::mlir::OpOperand &getWeightOperand() { return getWeightMutable(); }
@@ -259,6 +265,21 @@ def Quern_ScaleOp : Quern_Op<"scale", [Pure, AllTypesMatch<["x", "result"]>]> {
   let assemblyFormat = "$x `by` $factor attr-dict `:` type($result)";
   let hasVerifier = 1;
   let hasFolder = 1;
+}
+
+def Quern_ScaleChannelsOp : Quern_Op<"scale_channels", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "each channel times a number of its own";
+  let description = [{
+    Where scales can be moved into no weights in front (`quern-fold-scales` and its like, `sites=op`).
+
+    ```mlir
+    %y = quern.scale_channels %x by %s : tensor<?x576xf32>, tensor<576xf32>
+    ```
+  }];
+  let arguments = (ins Quern_RowsOrSlices:$x, Quern_StoredVector:$factors);
+  let results = (outs Quern_RowsOrSlices:$result);
+  let assemblyFormat = "$x `by` $factors attr-dict `:` type($x) `,` type($factors)";
+  let hasVerifier = 1;
 }
 
 def Quern_HadamardOp : Quern_Op<"hadamard", [Pure, AllTypesMatch<["x", "result"]>]> {

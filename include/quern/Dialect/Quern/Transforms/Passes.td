@@ -15,7 +15,9 @@ class ActivationOption<string name, string value, string summary>
              clEnumValN(::quern::ActivationFormat::F32, "f32", "32-bit floats"),
              clEnumValN(::quern::ActivationFormat::BF16, "bf16", "bfloat16"),
              clEnumValN(::quern::ActivationFormat::Q8, "q8", "int8 in groups of 32"),
-             clEnumValN(::quern::ActivationFormat::Int8, "int8", "int8, one scale per token"))}]>;
+             clEnumValN(::quern::ActivationFormat::Int8, "int8", "int8, one scale per token"),
+             clEnumValN(::quern::ActivationFormat::Int4, "int4", "int4, one scale per token"),
+             clEnumValN(::quern::ActivationFormat::Q4, "q4", "int4 in groups of 32"))}]>;
 
 def SetActivationFormatsPass : Pass<"quern-set-activation-formats"> {
   let summary = "Choose how activations enter products";

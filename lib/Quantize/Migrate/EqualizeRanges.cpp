@@ -1,0 +1,82 @@
+//===- EqualizeRanges.cpp - Cross-layer equalization ----------------------===//
+//
+// See Passes.td. Nagel et al., Data-Free Quantization through Weight Equalization and Bias
+// Correction (2019).
+//
+//===----------------------------------------------------------------------===//
+#include "RoundingError.h"
+#include "quern/Quantize/Migrate/Passes.h"
+#include <cmath>
+
+namespace quern {
+#define GEN_PASS_DEF_EQUALIZERANGESPASS
+#include "quern/Quantize/Migrate/Passes.h.inc"
+} // namespace quern
+
+using namespace quern;
+using namespace quern::migrate;
+using llvm::Error;
+using llvm::Expected;
+
+namespace {
+struct EqualizeRanges : quern::impl::EqualizeRangesPassBase<EqualizeRanges> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    ScalingCounts counts;
+    Error error = equalize(counts);
+    scaled = counts.scaled;
+    refused = counts.refused;
+    left = counts.left;
+    if (error) {
+      getOperation()->emitError(llvm::toString(std::move(error)));
+      signalPassFailure();
+    }
+  }
+  Error equalize(ScalingCounts &counts);
+};
+} // namespace
+
+/// sqrt(largest of the row / largest of the column); 1 where either is zero.
+static Expected<std::vector<double>> ratios(const SiteData &at) {
+  auto product = dyn_cast_or_null<WeightedOpInterface>(at.site.producer);
+  if (!product) // a norm has no rows
+    return std::vector<double>();
+  RowRange range = rowRangeOf(product.getWeightOperand().get(), at.store.symbolTable());
+  Expected<std::vector<float>> values = at.store.load(range.base);
+  if (!values)
+    return values.takeError();
+  std::vector<float> rows(size_t(at.site.scales), 0.0f);
+  std::vector<float> columns(size_t(at.site.channels()), 0.0f);
+  int64_t matrix = range.rows * range.columns;
+  for (int64_t i = 0; i < int64_t(values->size()); ++i) {
+    int64_t row = i % matrix / range.columns - range.begin;
+    if (row >= 0 && row < at.site.scales)
+      rows[size_t(row)] = std::max(rows[size_t(row)], std::fabs((*values)[size_t(i)]));
+  }
+  for (WeightOp reader : at.site.matrices) {
+    Expected<std::vector<float>> read = at.store.load(reader);
+    if (!read)
+      return read.takeError();
+    for (size_t i = 0; i < read->size(); ++i) {
+      float &most = columns[i % columns.size()];
+      most = std::max(most, std::fabs((*read)[i]));
+    }
+  }
+  std::vector<double> scales = largestOf(at.site, columns);
+  for (auto [scale, row] : llvm::zip(scales, rows))
+    scale = scale > 0 && row > 0 ? std::sqrt(double(row) / scale) : 1;
+  return scales;
+}
+
+Error EqualizeRanges::equalize(ScalingCounts &counts) {
+  Expected<Rounding> rounding = Rounding::parse(format, activations, this->rows);
+  if (!rounding)
+    return rounding.takeError();
+  std::vector<std::string> names(sites.begin(), sites.end());
+  if (names.empty())
+    names = {"gate", "attention"};
+  return scaleChannels(getOperation(),
+                       {statistics, data, names, always ? nullptr : &*rounding, true}, ratios,
+                       counts);
+}
