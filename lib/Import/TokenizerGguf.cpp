@@ -179,6 +179,10 @@ Error GgufReader::readCharacters(bool unigram) {
     return error("{0} is missing", key("scores"));
   if (const json::Array *map = metadata.getArray(key("precompiled_charsmap")); map && !map->empty())
     return error("the normalizer {0} is not supported", key("precompiled_charsmap"));
+  // Phi 3's own tokenizer drops white space after its marks of turns; GGUF has no key for that.
+  if (!unigram && metadata.getString("general.architecture") == StringRef("phi3"))
+    for (AddedToken &a : data.added)
+      a.rstrip = a.text != "<unk>" && a.text != "<s>" && a.text != "<|endoftext|>";
   bool prefix = metadata.getBoolean(key("add_space_prefix")).value_or(true);
   data.stripFirstSpace = prefix;
   if (metadata.getBoolean(key("remove_extra_whitespaces")).value_or(false)) {

@@ -216,11 +216,15 @@ MatchResult Matcher::run(const PatternProgram &program, size_t at, size_t pc, un
         size_t before = at - 1;
         while (before > low && (byte(before) & 0xC0) == 0x80)
           --before;
+        if (choices.size() > 1u << 20)
+          return MatchResult::Failed;
         choices.push_back({pc, before, low});
       }
       break;
     }
     case Op::Split:
+      if (choices.size() > 1u << 20)
+        return MatchResult::Failed;
       choices.push_back({size_t(int64_t(pc) + i.b), at, at});
       pc = size_t(int64_t(pc) + i.a);
       break;
@@ -255,8 +259,6 @@ MatchResult Matcher::run(const PatternProgram &program, size_t at, size_t pc, un
       continue;
     if (choices.size() == base)
       return MatchResult::None;
-    if (choices.size() > 1u << 20)
-      return MatchResult::Failed;
     Choice &choice = choices.back();
     pc = choice.pc;
     at = choice.at;

@@ -10,15 +10,22 @@
 namespace quern::runtime {
 
 namespace {
-void replaceAll(std::string &text, std::string_view from, std::string_view to) {
+/// Real steps lengthen a text a few times at most; a hostile list of them, without end.
+size_t longest(std::string_view text) { return 64 * text.size() + 65536; }
+const char *const tooLong = "the steps of the tokenizer make a text more than 64 times as long";
+
+/// False where the text would grow beyond `limit`.
+bool replaceAll(std::string &text, std::string_view from, std::string_view to, size_t limit) {
   if (from.empty() || text.find(from) == std::string::npos)
-    return;
+    return true;
   std::string out;
   out.reserve(text.size() + text.size() / 4);
   size_t at = 0;
   for (size_t hit; (hit = text.find(from, at)) != std::string::npos; at = hit + from.size())
-    out.append(text, at, hit - at).append(to);
+    if (out.append(text, at, hit - at).append(to).size() > limit)
+      return false;
   text = out.append(text, at);
+  return true;
 }
 
 size_t nextCharacter(std::string_view text, size_t at) {
@@ -89,8 +96,10 @@ bool isRegex(TokenizerStep::Kind kind) {
 
 std::string Tokenizer::Impl::normalize(std::string_view input, bool continued,
                                        EncodeState &state) const {
+  const size_t limit = longest(input);
   std::string text(input);
   for (const Step &step : normalizer) {
+    bool ok = true;
     switch (step.kind) {
     case TokenizerStep::NFC:
       text = unicode::normalization()->normalize(text, unicode::Form::NFC);
@@ -134,13 +143,14 @@ std::string Tokenizer::Impl::normalize(std::string_view input, bool continued,
         text.insert(0, step.a);
       break;
     case TokenizerStep::Replace:
-      replaceAll(text, step.a, step.b);
+      ok = replaceAll(text, step.a, step.b, limit);
       break;
     case TokenizerStep::ReplaceRegex: {
       std::string out;
       size_t last = 0;
       forEachMatch(&step.pattern, {}, text, state, [&](size_t begin, size_t end) {
-        out.append(text, last, begin - last).append(step.b);
+        if ((ok &= out.size() <= limit))
+          out.append(text, last, begin - last).append(step.b);
         last = end;
       });
       text = out.append(text, last);
@@ -148,6 +158,10 @@ std::string Tokenizer::Impl::normalize(std::string_view input, bool continued,
     }
     default:
       break;
+    }
+    if (!ok || text.size() > limit) {
+      state.error = tooLong;
+      return "";
     }
   }
   return text;
@@ -221,15 +235,18 @@ void Tokenizer::Impl::tokenizeText(std::string_view input, bool first, bool cont
   auto &pieces = state.pieces;
   auto &next = state.nextPieces;
   pieces.assign(1, {0, text.size()});
+  const size_t limit = longest(input);
 
   // Rewrites every piece through `change(out, piece, index)`.
   auto rewrite = [&](const auto &change) {
     std::string out;
     out.reserve(text.size() + text.size() / 2);
-    for (size_t i = 0; i < pieces.size(); ++i) {
+    for (size_t i = 0; i < pieces.size() && state.error.empty(); ++i) {
       size_t begin = out.size();
       change(out, text.substr(pieces[i].begin, pieces[i].end - pieces[i].begin), i);
       pieces[i] = {begin, out.size()};
+      if (out.size() > limit)
+        state.error = tooLong;
     }
     owned = std::move(out);
     text = owned;
@@ -257,8 +274,10 @@ void Tokenizer::Impl::tokenizeText(std::string_view input, bool first, bool cont
     case TokenizerStep::ReplaceChar:
       rewrite([&](std::string &out, std::string_view piece, size_t) {
         std::string replaced(piece);
-        replaceAll(replaced, step.a, step.b);
-        out += replaced;
+        if (replaceAll(replaced, step.a, step.b, limit))
+          out += replaced;
+        else
+          state.error = tooLong;
       });
       break;
     case TokenizerStep::ByteMap:
@@ -270,6 +289,8 @@ void Tokenizer::Impl::tokenizeText(std::string_view input, bool first, bool cont
     default:
       break;
     }
+    if (!state.error.empty())
+      return;
   }
 
   std::string bytes;

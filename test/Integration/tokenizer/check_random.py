@@ -64,7 +64,7 @@ def random_string(r):
         lambda: "".join(anything() for _ in range(r.randint(1, 4))),
         lambda: chr(r.choice([0x31350, 0x2EBF0, 0x105C0, 0x11F50, 0x1E4F0, 0x378, 0xE0001, 0x10FFFF, 0x0])),
         lambda: r.choice("aA0.- 中\n😀") * r.choice([3, 17, 100, 700]),
-        lambda: r.choice(["<|end|>", "<|end|", "<mask>", " <mask> ", "<word>", "a<word>b", SPACE, "<unk>", "<0x41>"]),
+        lambda: r.choice(["<|user|>\n", "<|assistant|> \n\n", "<|end|>\n", "<|end|>", "<|end|", "<mask>", " <mask> ", "<word>", "a<word>b", SPACE, "<unk>", "<0x41>"]),
         lambda: "".join(r.choice("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") for _ in range(r.randint(1, 6))),
     ]
     return "".join(r.choice(kinds)() for _ in range(r.randint(0, 9)))
@@ -129,23 +129,30 @@ def byte_bpe(normalizer, pre):
     return t
 
 
-def sentencepiece_bpe():
-    """As llama's: characters, U+2581 for spaces, bytes for what is unknown."""
+def sentencepiece_bpe(prefix=True, marks=()):
+    """As llama's: characters, U+2581 for spaces, bytes for what is unknown. Gemma puts no space in front; Phi 3 drops white
+    space after its marks of turns."""
     t = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    space = normalizers.Replace(" ", SPACE)
+    t.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), space]) if prefix else space
+    if not prefix: # what gemma's file says; after its normalizer there are no spaces
+        t.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     t.train_from_iterator([c for c in CORPUS if ord(c[0]) < 128], trainers.BpeTrainer(
         vocab_size=700, show_progress=False,
-        special_tokens=["<unk>", "<|end|>"] + [f"<0x{b:02X}>" for b in range(256)]))
+        special_tokens=["<unk>", "<|end|>", *marks] + [f"<0x{b:02X}>" for b in range(256)]))
     doc = json.loads(t.to_str())
-    doc["added_tokens"] = doc["added_tokens"][:2] # bytes are part of the model, not special
-    doc["decoder"] = json.loads(decoders_json())
+    doc["added_tokens"] = doc["added_tokens"][:2 + len(marks)] # bytes are part of the model, not special
+    if marks:
+        for token in doc["added_tokens"][1:]:
+            token["rstrip"] = True
+    doc["decoder"] = json.loads(decoders_json(prefix))
     return Tokenizer.from_str(json.dumps(doc))
 
 
-def decoders_json():
+def decoders_json(prefix):
     t = Tokenizer(models.BPE())
-    t.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(),
-                                   decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    t.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+                                  + [decoders.Strip(" ", 1, 0)] * prefix)
     return json.dumps(json.loads(t.to_str())["decoder"])
 
 
@@ -182,12 +189,13 @@ def other_steps():
 
 
 def write_vocabulary(path, tokenizer, pre):
-    """The tokenizer as a GGUF file without tensors."""
+    """The tokenizer as a GGUF file without tensors. `pre`: of byte-level ones; of others an architecture after a colon."""
+    pre, _, architecture = pre.partition(":")
     doc = json.loads(tokenizer.to_str())
     model = doc["model"]
     ids = {i: t for t, i in model["vocab"].items()}
     tokens = [ids[i] for i in range(len(ids))]
-    w = gguf.GGUFWriter(path, "llama")
+    w = gguf.GGUFWriter(path, architecture or "llama")
     added = {a["content"] for a in doc["added_tokens"]}
     types = []
     for t in tokens:
@@ -199,6 +207,7 @@ def write_vocabulary(path, tokenizer, pre):
     else:
         w.add_tokenizer_model("llama")
         w.add_tokenizer_pre("default")
+        w.add_add_space_prefix(architecture != "gemma3")
         rank = {}
         for i, m in enumerate(model["merges"]):
             rank.setdefault("".join(m if isinstance(m, list) else m.split(" ")), i)
@@ -217,6 +226,8 @@ def main():
     strings = ["", " ", "\n", *CORPUS[:8], *(random_string(r) for _ in range(count))]
     cases = {f"pre-{name}": (byte_bpe(*how), name) for name, how in PRE.items()}
     cases["sentencepiece"] = sentencepiece_bpe(), ""
+    cases["gemma"] = sentencepiece_bpe(prefix=False), ":gemma3"
+    cases["phi-3"] = sentencepiece_bpe(marks=["<|user|>", "<|assistant|>"]), ":phi3"
     nfkc = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     cases["unigram"] = unigram(False, nfkc, "always"), None
     cases["unigram-bytes"] = unigram(True, normalizers.NFKD(), "first"), None

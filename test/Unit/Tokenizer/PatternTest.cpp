@@ -3,6 +3,7 @@
 #include "../../../lib/Runtime/TokenizerUnicode.h"
 #include <gtest/gtest.h>
 #include <random>
+#include <sys/resource.h>
 
 using namespace quern::runtime;
 
@@ -84,6 +85,21 @@ TEST(Pattern, LeavesTheRestToPcre2) {
     PatternProgram program;
     EXPECT_FALSE(compilePattern(expression, program)) << expression;
   }
+}
+
+// A program that no compiler makes: each step opens another way. It ends before memory does.
+TEST(Pattern, EndlessChoicesFail) {
+  PatternProgram program;
+  program.code = {{PatternProgram::Split, 0, 1}, {PatternProgram::Match}};
+  std::vector<uint8_t> bytes = program.serialize();
+  Pattern endless;
+  ASSERT_TRUE(endless.load(bytes.data(), bytes.size()));
+  Matcher matcher;
+  size_t begin = 0, end = 0;
+  EXPECT_EQ(matcher.find(endless, "a", 0, begin, end), MatchResult::Failed);
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  EXPECT_LT(usage.ru_maxrss, 200 << 10) << "KiB";
 }
 
 TEST(Pattern, RefusesDamagedPrograms) {

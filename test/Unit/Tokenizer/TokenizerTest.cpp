@@ -193,6 +193,24 @@ TEST(Tokenizer, LongRunsStayFast) {
   EXPECT_EQ(t->encode(hello).size(), 60000u);
 }
 
+// Each step doubles the text: refused long before it fills memory.
+TEST(Tokenizer, NormalizersThatGrowWithoutEnd) {
+  for (TokenizerStep::Kind kind : {TokenizerStep::Replace, TokenizerStep::ReplaceRegex}) {
+    TokenizerData d = byteLevel();
+    TokenizerStep twice;
+    twice.kind = kind;
+    twice.a = "h";
+    twice.b = "hh";
+    d.normalizer.assign(3, twice);
+    std::string error;
+    EXPECT_EQ(Loaded(d)->encode("h", false, &error).size(), 8u);
+    EXPECT_EQ(error, "");
+    d.normalizer.assign(60, twice);
+    EXPECT_TRUE(Loaded(d)->encode("h", false, &error).empty());
+    EXPECT_NE(error.find("the steps of the tokenizer make a text"), std::string::npos) << error;
+  }
+}
+
 // A token of 300 bytes does not fit the lists of a small blob: the tables themselves are stored.
 TEST(Tokenizer, TablesBuiltAtLoadAreTheStoredOnes) {
   for (TokenizerData data : {byteLevel(), characters(false), characters(true)}) {
