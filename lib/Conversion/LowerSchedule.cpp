@@ -210,7 +210,8 @@ private:
   FailureOr<RowsCall> rowsCall(Operation *op, Value buffer, int64_t index, Value count,
                                int64_t functionOffset, int64_t contextOffset, Type resultType) {
     auto type = cast<MemRefType>(buffer.getType());
-    if (!type.getElementType().isF32())
+    bool ids = isa<kernel::ObserveOp>(op) && type.getElementType().isInteger(32);
+    if (!type.getElementType().isF32() && !ids)
       return op->emitOpError("expects a buffer of f32");
     // Rows beyond two dimensions are several a token: [tokens, experts, columns].
     int64_t columns = type.getShape().back(), perToken = 1;

@@ -116,10 +116,17 @@ Expected<std::string> Compilation::metadata() {
       json::Array weights;
       for (Attribute name : observe.getWeights())
         weights.push_back(cast<StringAttr>(name).getValue());
-      observers.push_back(json::Object{
-          {"columns", cast<RankedTensorType>(observe.getX().getType()).getShape().back()},
-          {"part", int64_t(boundaries.size())},
-          {"weights", std::move(weights)}});
+      auto type = cast<RankedTensorType>(observe.getX().getType());
+      json::Object entry{{"index", observe.getIndex()},
+                         {"columns", type.getShape().back()},
+                         {"part", int64_t(boundaries.size())},
+                         {"weights", std::move(weights)}};
+      // Of a mixture: ids of experts, or rows [tokens, chosen experts] that go to one each.
+      if (type.getElementType().isInteger())
+        entry["ids"] = true;
+      if (type.getRank() == 3)
+        entry["slices"] = true;
+      observers.push_back(std::move(entry));
     }
   });
   if (options.observers)

@@ -74,7 +74,7 @@ void damage(Decisions &d, std::string &file, unsigned inputs) {
   auto skipString = [&] { at += 4 + readAt<uint32_t>(file, at); };
   skipString();
   skipString();
-  at += 12; // tokens, inputs
+  at += 16; // tokens, window, inputs
   for (unsigned i = 0; i < inputs; ++i) {
     uint32_t weights = readAt<uint32_t>(file, at);
     at += 4;

@@ -17,17 +17,23 @@ static const char usage[] =
     "usage: quern calibrate MODEL [--text FILE]... -o STATISTICS [options]\n"
     "       quern calibrate --merge STATISTICS... -o STATISTICS\n\n"
     "Runs texts through the model in f32 and writes what enters each product: sums of x x^T,\n"
-    "extremes, moments, a histogram. `quern inspect` reads the file, `quern quantize` uses it.\n\n"
+    "extremes, moments, a histogram. `quern inspect` reads the file, `quern quantize` uses it.\n"
+    "STATISTICS may be an importance matrix of llama.cpp, which has the sums of x^2 alone: its "
+    "name\n"
+    "then ends in .gguf, or in .dat for the legacy format.\n\n"
     "  --text FILE[=W] UTF-8; every window of it is a sequence of its own (default: built-in "
     "prose).\n"
     "                  Several may be given; of one with a weight W < 1 that share of the windows\n"
     "                  is read\n"
+    "  --chat FILE[=W] conversations, a line each: {\"messages\": [{\"role\", \"content\"}, ...]}; "
+    "each is\n"
+    "                  a sequence as the model's chat template writes it\n"
     "  --tokens N      at most, spread over the text (default: all of it)\n"
     "  --window N      tokens of a window (default: 512, or half the model's context)\n"
     "  --first-token   keep the first token of every window apart\n"
     "  --work DIR      keep what is done so far there; an interrupted run goes on from it, to the\n"
     "                  same bytes\n"
-    "  --merge         add up files of the same model instead\n"
+    "  --merge         add up files of the same model instead; one file is converted\n"
     "  --threads N     the sums do not depend on it (default: all cores)\n"
     "  --force         overwrite the output\n";
 
@@ -48,7 +54,10 @@ static llvm::Expected<quantize::TextSource> parseSource(llvm::StringRef text) {
 static llvm::Expected<quantize::Statistics> make(quantize::CalibrateOptions &options,
                                                  llvm::ArrayRef<std::string> files, bool merge,
                                                  llvm::StringRef output, bool force) {
+  auto note = [](const std::string &text) { llvm::errs() << "quern: note: " << text << "\n"; };
   if (!merge) {
+    options.note = note;
+    options.hessians = !quantize::isImatrixName(output);
     options.model = files[0];
     ProgressLine line;
     if (isatty(2))
@@ -57,14 +66,14 @@ static llvm::Expected<quantize::Statistics> make(quantize::CalibrateOptions &opt
   }
   std::vector<quantize::Statistics> parts;
   for (const std::string &file : files) {
-    llvm::Expected<quantize::Statistics> one = quantize::Statistics::read(file);
+    llvm::Expected<quantize::Statistics> one = quantize::Statistics::readAny(file, note);
     if (!one)
       return one.takeError();
     parts.push_back(std::move(*one));
   }
   if (llvm::Error e = quantize::Statistics::writeSum(parts, output, force))
     return std::move(e);
-  return quantize::Statistics::read(output);
+  return quantize::Statistics::readAny(output, nullptr);
 }
 
 int calibrate(int argc, char **argv) {
@@ -74,6 +83,13 @@ int calibrate(int argc, char **argv) {
   Arguments arguments;
   arguments.option("--text", [&](llvm::StringRef text) -> llvm::Error {
     return parseSource(text).moveInto(options.texts.emplace_back());
+  });
+  arguments.option("--chat", [&](llvm::StringRef text) -> llvm::Error {
+    quantize::TextSource &source = options.texts.emplace_back();
+    if (llvm::Error e = parseSource(text).moveInto(source))
+      return e;
+    source.chat = true;
+    return llvm::Error::success();
   });
   arguments.option("--work", options.work);
   arguments.flag("--first-token", options.firstToken);
@@ -97,8 +113,8 @@ int calibrate(int argc, char **argv) {
     return wrong(llvm::toString(rest.takeError()));
   if (output.empty())
     return wrong("no output given (-o)");
-  if (merge ? rest->size() < 2 : rest->size() != 1)
-    return wrong(merge ? "expected two files of statistics or more" : "expected one model");
+  if (merge ? rest->empty() : rest->size() != 1)
+    return wrong(merge ? "expected files of statistics" : "expected one model");
   if (!merge && options.texts.empty())
     llvm::errs() << "quern: note: no --text given: the built-in text is used, English prose in the "
                     "public domain\n";

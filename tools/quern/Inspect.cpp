@@ -69,8 +69,8 @@ int inspect(int argc, char **argv) {
       import::printProgram(*report, llvm::outs());
     return Success;
   }
-  if (quantize::isStatistics(path)) {
-    llvm::Expected<quantize::Statistics> statistics = quantize::Statistics::read(path);
+  if (quantize::isStatistics(path) || quantize::isImatrix(path)) {
+    llvm::Expected<quantize::Statistics> statistics = quantize::Statistics::readAny(path, nullptr);
     if (!statistics)
       return fail(statistics.takeError());
     if (json)

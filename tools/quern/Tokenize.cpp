@@ -37,23 +37,14 @@ Error renderChat(StringRef line, const quern::runtime::ChatFormat &format,
   if (!input)
     return input.takeError();
   const json::Object *object = input->getAsObject();
-  const json::Array *list = object ? object->getArray("messages") : nullptr;
-  if (!list)
+  if (!object)
     return createStringError("expected an object with a list `messages`");
-  std::vector<ChatMessage> messages;
-  for (const json::Value &v : *list) {
-    const json::Object *m = v.getAsObject();
-    StringRef role = m ? m->getString("role").value_or("") : "";
-    if (role != "system" && role != "user" && role != "assistant")
-      return createStringError("a message's role must be system, user or assistant");
-    messages.push_back({role == "system" ? ChatRole::System
-                        : role == "user" ? ChatRole::User
-                                         : ChatRole::Assistant,
-                        m->getString("content").value_or("").str()});
-  }
+  Expected<std::vector<ChatMessage>> messages = quern::import::readMessages(*object);
+  if (!messages)
+    return messages.takeError();
   std::vector<ChatPiece> pieces;
   std::string error, text;
-  if (!format.render(messages, object->getBoolean("answer").value_or(true), pieces, error))
+  if (!format.render(*messages, object->getBoolean("answer").value_or(true), pieces, error))
     return createStringError(error);
   std::vector<TextSegment> segments;
   for (const ChatPiece &p : pieces) {

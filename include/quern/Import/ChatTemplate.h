@@ -25,6 +25,9 @@ inline constexpr uint64_t chatTemplateWork = 500000;
 runtime::ChatFormat chatFormat(llvm::StringRef source, llvm::StringRef bosToken,
                                llvm::StringRef eosToken, uint64_t work = chatTemplateWork);
 
+/// The messages of a conversation as data sets have them: {"messages": [{"role", "content"}, ...]}.
+llvm::Expected<std::vector<runtime::ChatMessage>> readMessages(const llvm::json::Object &object);
+
 /// One conversation as the template itself renders it; for tests and tools.
 llvm::Expected<std::string> renderChatTemplate(llvm::StringRef source, llvm::StringRef bosToken,
                                                llvm::StringRef eosToken,

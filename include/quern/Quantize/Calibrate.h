@@ -32,6 +32,9 @@ llvm::StringRef builtinText();
 struct TextSource {
   std::string path; ///< a file; empty: the built-in text
   double share = 1; ///< of its windows that are read, in (0, 1]: the weight of the text
+  /// JSON lines of conversations (import::readMessages), each a sequence in the model's chat
+  /// format.
+  bool chat = false;
 };
 
 /// Reads a text, the built-in one if `path` is empty, and cuts it up; a last partial window is
@@ -52,16 +55,20 @@ struct CalibrateOptions {
   unsigned threads = 0;
   /// Keep the first token of every window apart, without a hessian.
   bool firstToken = false;
+  /// Collect products of two columns; not needed for an importance matrix.
+  bool hessians = true;
   /// A folder that keeps what is done so far: a run that was interrupted goes on from there, to the
   /// same bytes. Empty: a temporary one.
   std::string work;
   /// Gets the share done; returns false to cancel.
   std::function<bool(double)> progress;
+  std::function<void(const std::string &)> note;
 };
 
-/// Writes the file `output`; what it holds. Without a name it is kept in `options.work`, where
-/// another call finds it. Memory: what enters one attention or feed-forward part of the model is
-/// added up at a time, and the residual stream between parts lies on disk.
+/// Writes the file `output`, an importance matrix if its name says so; what it holds. Without a
+/// name it is kept in `options.work`, where another call finds it. Memory: what enters one
+/// attention or feed-forward part of the model is added up at a time, and the residual stream
+/// between parts lies on disk.
 llvm::Expected<Statistics> calibrate(const CalibrateOptions &options, llvm::StringRef output,
                                      bool force);
 

@@ -14,6 +14,7 @@
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Error.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
 #include <memory>
 #include <string>
@@ -91,11 +92,8 @@ private:
   size_t streamParts = 0;         ///< boundaries
   int64_t columns = 0;            ///< of the stream
   std::string folder;             ///< of the compiled program; removed at the end
-  struct Aligned {
-    std::vector<uint8_t> storage;
-    uint8_t *data = nullptr;
-  };
-  llvm::StringMap<Aligned> replaced; ///< packed, by name
+  /// Packed, by name; in files without names, since all weights together may exceed the memory.
+  llvm::StringMap<std::unique_ptr<llvm::sys::fs::mapped_file_region>> replaced;
 };
 
 } // namespace quern::quantize

@@ -13,7 +13,7 @@
 //     u64 outliers[K]  u64 histogram[InputStatistics::bins]
 //     f32 hessian[K (K + 1) / 2], where there is one: row i of the lower triangle after row i - 1
 //   directory, to the end of the file:
-//     string model  string text  u64 tokens  u32 inputs
+//     string model  string text  u64 tokens  u32 tokens of a window  u32 inputs
 //     each input:  u32 weights, each a string  i32 expert  u8 positions  u8 has a hessian
 //                  u64 K  u64 rows  u64 where its block begins  u64 xxh3 of the block
 //   string  u32 length, that many bytes
@@ -29,6 +29,7 @@
 
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/JSON.h"
@@ -119,6 +120,9 @@ struct Statistics {
   std::string model;   ///< name of the model, for people
   std::string text;    ///< what was read, for people
   uint64_t tokens = 0; ///< of the text
+  uint32_t window = 0; ///< tokens of a sequence, at most; 0: unknown
+  /// Of every input but `sumSquare` and `rows` nothing is known: an importance matrix.
+  bool squaresOnly = false;
   std::vector<InputStatistics> inputs;
 
   /// The input of the matrix `weight` (of one expert of the stack), its statistics of all tokens,
@@ -129,7 +133,10 @@ struct Statistics {
   llvm::Error checkSame(const Statistics &other) const;
   /// Adds what another text gave the same model. Fails, changing nothing, when the inputs differ.
   llvm::Error merge(const Statistics &other);
-  /// Writes the sum of `parts`, with no more than one input in memory.
+  /// Forgets products of two columns.
+  void dropHessians();
+  /// Writes the sum of `parts`, with no more than one input in memory; an importance matrix if the
+  /// name says so. Fails for other names if a part is one.
   static llvm::Error writeSum(llvm::ArrayRef<Statistics> parts, llvm::StringRef path, bool force);
 
   /// Writes aside, then renames.
@@ -137,6 +144,15 @@ struct Statistics {
   /// Maps the file. Nothing in it is trusted: lengths are checked before memory is taken, hashes of
   /// everything compared, values must be finite, squares not negative.
   static llvm::Expected<Statistics> read(llvm::StringRef path);
+  /// The same, or an importance matrix of llama.cpp, of either format (Imatrix.cpp). `note` gets
+  /// what is odd about one.
+  static llvm::Expected<Statistics> readAny(llvm::StringRef path,
+                                            llvm::function_ref<void(const std::string &)> note);
+  /// A legacy importance matrix does not say how many matrices the values of a stack are for: gives
+  /// each of `experts` its own, if they are for as many of `columns` columns.
+  void splitExperts(llvm::StringRef weight, int64_t experts, int64_t columns);
+  /// Writes an importance matrix: GGUF, or the legacy format if the name ends in .dat.
+  llvm::Error writeImatrix(llvm::StringRef path, bool force) const;
 
   llvm::json::Object summary() const;
   void print(llvm::raw_ostream &os) const;
@@ -161,6 +177,15 @@ private:
   std::string directory;
   uint32_t inputs = 0;
 };
+
+/// Whether an output of this name is an importance matrix: x.gguf, x.dat.
+bool isImatrixName(llvm::StringRef path);
+
+/// Whether the file is an importance matrix as GGUF, or has a name that ends in .dat.
+bool isImatrix(llvm::StringRef path);
+
+/// Reads an importance matrix; `path` is for messages.
+llvm::Expected<Statistics> parseImatrix(llvm::StringRef bytes, llvm::StringRef path);
 
 /// Whether the file begins as a file of statistics does, of any version.
 bool isStatistics(llvm::StringRef path);

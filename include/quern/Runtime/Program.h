@@ -22,7 +22,8 @@ extern "C" {
 #define QUERN_ABI_VERSION 1u
 
 /* Called by every thread of a program with observers (calibration): `rows` activations of
- * `columns` floats, row-major, that enter the products of observer `index`. */
+ * `columns` floats, row-major, that enter the products of observer `index`; or as many ids of
+ * experts, int32_t. */
 typedef void (*quern_observer)(void *context, int32_t index, const float *activations,
                                int32_t rows, int32_t columns, int32_t thread, int32_t threads);
 

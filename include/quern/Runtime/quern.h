@@ -149,7 +149,8 @@ QUERN_API quern_status quern_set_logits_callback(quern_model *model, quern_logit
 
 /* Called on each of the model's threads, at the same time, while a program compiled with
  * observers runs: `rows` x `columns` floats that enter the products of observer `index`
- * (`observers` in the metadata names them). The callback must not call the model. */
+ * (`observers` in the metadata names them); where those say so, the ids of the experts chosen for
+ * each token, int32_t in the place of floats. The callback must not call the model. */
 typedef void (*quern_observer_callback)(void *user, int32_t index, const float *activations,
                                         int32_t rows, int32_t columns, int32_t thread,
                                         int32_t threads);

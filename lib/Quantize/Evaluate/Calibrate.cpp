@@ -12,11 +12,13 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Calibrate.h"
+#include "Conversations.h"
 #include "Sequences.h"
 #include "Store.h"
 #include "quern/Import/ModelFile.h"
 #include "quern/Quantize/Program.h"
 #include "quern/Support/OutputFile.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -38,6 +40,15 @@ struct Observed {
   size_t part = 0;
   std::vector<std::string> weights;
   int64_t columns = 0;
+  bool ids = false;    ///< shows what experts each token goes to, no activations
+  bool slices = false; ///< has a row for each of them
+  int64_t experts = 0; ///< in the stacks that read it; 0: no stacks
+};
+
+/// The experts that the tokens of a step go to, [tokens][chosen].
+struct Routing {
+  const int32_t *ids = nullptr;
+  int64_t tokens = 0, chosen = 0;
 };
 
 class Calibration {
@@ -47,10 +58,13 @@ public:
   Error run(StringRef output, bool force);
 
 private:
+  Error readSequences();
   Error readObservers();
   Error runPart(size_t part);
   void prepare(size_t part);
   void observe(size_t index, const float *rows, int64_t count, int32_t thread, int32_t threads);
+  void observeExperts(size_t index, const float *rows, int32_t thread, int32_t threads);
+  void noteCoverage(const Statistics &part) const;
   Error checkFinite() const;
   Error assemble(StringRef output, bool force);
   Error step(size_t part, double share);
@@ -69,12 +83,75 @@ private:
   std::vector<std::vector<int32_t>> sequences;
   Statistics head; ///< without inputs
   std::vector<Observed> observers;
-  /// Of the part that is run: statistics by observer, those of first tokens apart.
+  /// Of the part that is run: statistics by observer, those of first tokens and experts apart.
   std::vector<InputStatistics> inputs, firsts;
+  std::vector<std::vector<InputStatistics>> experts;
+  std::vector<Routing> routing; ///< by thread
   /// By thread and observer: rows of the sequence so far.
   std::vector<std::vector<int64_t>> seen;
 };
 } // namespace
+
+/// Windows of texts, and conversations.
+Error Calibration::readSequences() {
+  std::vector<TextSource> texts, chats;
+  for (const TextSource &source : options.texts)
+    (source.chat ? chats : texts).push_back(source);
+  Windows windows;
+  if (texts.empty() && !chats.empty()) {
+    if (Error e = program->prefix().moveInto(windows.prefix))
+      return e;
+    windows.window =
+        options.window ? options.window : std::min<int64_t>(512, program->context() / 2);
+    if (windows.window < 2 || windows.window + int64_t(windows.prefix.size()) > program->context())
+      return createStringError("a window of " + llvm::Twine(windows.window) +
+                               " tokens does not fit the context of " +
+                               llvm::Twine(program->context()));
+  } else if (Error e =
+                 readWindows(*program, texts, options.window, options.tokens).moveInto(windows)) {
+    return e;
+  }
+  for (size_t i = 0; i < windows.count(); ++i) {
+    sequences.push_back(windows.prefix);
+    llvm::append_range(sequences.back(), windows.at(i));
+  }
+  for (const TextSource &chat : chats) {
+    auto read = readConversations(options.model, chat, windows.window, windows.prefix);
+    if (!read)
+      return read.takeError();
+    llvm::append_range(sequences, std::move(*read));
+  }
+  auto tokensOf = [&](const std::vector<int32_t> &ids) {
+    return uint64_t(ids.size() - windows.prefix.size());
+  };
+  uint64_t all = 0;
+  for (const std::vector<int32_t> &ids : sequences)
+    all += tokensOf(ids);
+  // As many as the limit allows, spread evenly.
+  if (options.tokens && all > options.tokens && !chats.empty()) {
+    size_t count = sequences.size(),
+           wanted = size_t(double(count) * double(options.tokens) / double(all));
+    std::vector<std::vector<int32_t>> kept;
+    for (size_t i = 0; i < std::max<size_t>(wanted, 1); ++i)
+      kept.push_back(std::move(sequences[i * count / std::max<size_t>(wanted, 1)]));
+    sequences = std::move(kept);
+  }
+  for (const std::vector<int32_t> &ids : sequences)
+    head.tokens += tokensOf(ids);
+  head.window = uint32_t(windows.window);
+  return Error::success();
+}
+
+/// How many matrices are stacked in a weight; 0 for a matrix.
+static int64_t expertsOf(const json::Object &metadata, StringRef weight) {
+  if (const json::Array *tensors = metadata.getArray("tensors"))
+    for (const json::Value &value : *tensors)
+      if (const json::Object *tensor = value.getAsObject();
+          tensor && tensor->getString("name") == weight)
+        if (const json::Array *shape = tensor->getArray("shape"); shape && shape->size() == 3)
+          return (*shape)[0].getAsInteger().value_or(0);
+  return 0;
+}
 
 Error Calibration::readObservers() {
   const json::Array *list = program->metadata().getArray("observers");
@@ -82,12 +159,14 @@ Error Calibration::readObservers() {
     return createStringError("the program was compiled without observers");
   for (const json::Value &value : *list) {
     const json::Object *object = value.getAsObject();
-    Observed out;
+    Observed &out = observers.emplace_back();
+    out.ids = object->get("ids") != nullptr;
+    out.slices = object->get("slices") != nullptr;
     out.part = size_t(*object->getInteger("part"));
     out.columns = *object->getInteger("columns");
     for (const json::Value &name : *object->getArray("weights"))
       out.weights.push_back(name.getAsString()->str());
-    observers.push_back(std::move(out));
+    out.experts = out.weights.empty() ? 0 : expertsOf(program->metadata(), out.weights[0]);
   }
   return Error::success();
 }
@@ -118,9 +197,16 @@ Error Calibration::step(size_t part, double share) {
 void Calibration::prepare(size_t part) {
   inputs.clear();
   firsts.clear();
-  for (const Observed &observed : observers) {
-    bool own = observed.part == part;
-    inputs.push_back(own ? InputStatistics(observed.weights, observed.columns) : InputStatistics());
+  experts.assign(observers.size(), {});
+  routing.assign(size_t(program->threads()), {});
+  for (auto [index, observed] : llvm::enumerate(observers)) {
+    bool own = observed.part == part && !observed.ids && !observed.experts;
+    for (int64_t e = 0; observed.part == part && !observed.ids && e < observed.experts; ++e) {
+      experts[index].emplace_back(observed.weights, observed.columns, options.hessians);
+      experts[index].back().expert = int32_t(e);
+    }
+    inputs.push_back(own ? InputStatistics(observed.weights, observed.columns, options.hessians)
+                         : InputStatistics());
     firsts.push_back(own && options.firstToken
                          ? InputStatistics(observed.weights, observed.columns, /*hessian=*/false)
                          : InputStatistics());
@@ -134,6 +220,14 @@ void Calibration::prepare(size_t part) {
 
 void Calibration::observe(size_t index, const float *rows, int64_t count, int32_t thread,
                           int32_t threads) {
+  const Observed &observed = observers[index];
+  if (observed.ids) {
+    // The buffer stays as it is until the last product with experts of this layer.
+    routing[size_t(thread)] = {reinterpret_cast<const int32_t *>(rows), count, observed.columns};
+    return;
+  }
+  if (observed.experts)
+    return observeExperts(index, rows, thread, threads);
   if (options.firstToken && count > 0 && seen[size_t(thread)][index]++ == 0) {
     firsts[index].add(rows, 1, thread, threads);
     rows += inputs[index].columns;
@@ -142,12 +236,54 @@ void Calibration::observe(size_t index, const float *rows, int64_t count, int32_
   inputs[index].add(rows, count, thread, threads);
 }
 
+/// Every expert gets the rows that go to it. Every thread gathers them for itself.
+void Calibration::observeExperts(size_t index, const float *rows, int32_t thread, int32_t threads) {
+  const Observed &observed = observers[index];
+  const Routing &route = routing[size_t(thread)];
+  std::vector<float> gathered;
+  for (auto [e, input] : llvm::enumerate(experts[index])) {
+    gathered.clear();
+    for (int64_t place = 0; place < route.tokens * route.chosen; ++place) {
+      if (route.ids[place] != int32_t(e))
+        continue;
+      const float *row = rows + (observed.slices ? place : place / route.chosen) * observed.columns;
+      gathered.insert(gathered.end(), row, row + observed.columns);
+    }
+    if (!gathered.empty())
+      input.add(gathered.data(), int64_t(gathered.size()) / observed.columns, thread, threads);
+  }
+}
+
+/// Names experts that saw so few tokens that their sums say little: fewer than they have columns.
+void Calibration::noteCoverage(const Statistics &part) const {
+  llvm::MapVector<StringRef, std::string> few; // by stack
+  for (const InputStatistics &input : part.inputs) {
+    if (input.expert < 0 || input.rows >= uint64_t(input.columns))
+      continue;
+    std::string &list = few[input.weights[0]];
+    list += llvm::formatv("{0}{1} ({2})", list.empty() ? "" : ", ", input.expert, input.rows).str();
+  }
+  for (const auto &[weight, list] : few)
+    if (options.note)
+      options.note("experts of '" + weight.str() + "' that saw few tokens, less than they have " +
+                   "columns, with their number: " + list);
+}
+
 Error Calibration::checkFinite() const {
-  for (const InputStatistics &input : inputs)
+  auto check = [&](const InputStatistics &input) -> Error {
     for (double square : input.sumSquare)
       if (!std::isfinite(square))
         return createStringError("'" + options.model + "': the activations that enter '" +
                                  input.name() + "' are not finite numbers");
+    return Error::success();
+  };
+  for (auto [index, input] : llvm::enumerate(inputs)) {
+    if (Error e = check(input))
+      return e;
+    for (const InputStatistics &expert : experts[index])
+      if (Error e = check(expert))
+        return e;
+  }
   return Error::success();
 }
 
@@ -207,6 +343,9 @@ Error Calibration::runPart(size_t part) {
     for (const InputStatistics &input : *kind)
       if (input.columns)
         writer->add(input);
+  for (const std::vector<InputStatistics> &stack : experts)
+    for (const InputStatistics &input : stack)
+      writer->add(input);
   if (Error e = writer->keep(head))
     return e;
   if (part > 0)
@@ -225,6 +364,7 @@ Error Calibration::assemble(StringRef output, bool force) {
       return own.takeError();
     for (const InputStatistics &input : own->inputs)
       writer->add(input);
+    noteCoverage(*own);
   }
   if (Error e = writer->keep(head))
     return e;
@@ -241,14 +381,8 @@ Error Calibration::run(StringRef output, bool force) {
   if (!made)
     return made.takeError();
   program = std::move(*made);
-  Expected<Windows> windows = readWindows(*program, options.texts, options.window, options.tokens);
-  if (!windows)
-    return windows.takeError();
-  for (size_t i = 0; i < windows->count(); ++i) {
-    sequences.push_back(windows->prefix);
-    llvm::append_range(sequences.back(), windows->at(i));
-    head.tokens += uint64_t(windows->window);
-  }
+  if (Error e = readSequences())
+    return e;
   if (Error e = readObservers())
     return e;
   head.model = program->metadata().getString("name").value_or("").str();
@@ -293,8 +427,10 @@ static Expected<std::string> keyOf(const CalibrateOptions &options) {
     if (!buffer)
       return createStringError("cannot read '" + text.path + "': " + buffer.getError().message());
     key.add(llvm::sys::path::filename(text.path)).add((*buffer)->getBuffer()).add(text.share);
+    key.add(double(text.chat));
   }
   key.add(double(options.window)).add(double(options.tokens)).add(double(options.firstToken));
+  key.add(double(options.hessians));
   return key.digits();
 }
 
@@ -308,17 +444,23 @@ Expected<Statistics> quern::quantize::calibrate(const CalibrateOptions &options,
     if (Error e = keyOf(options).moveInto(key))
       return std::move(e);
   std::string path = output.str();
-  if (output.empty()) {
+  bool imatrix = isImatrixName(output);
+  if (output.empty() || imatrix) {
     path = store->path("statistics." + key);
-    if (llvm::sys::fs::exists(path)) {
+    if (output.empty() && llvm::sys::fs::exists(path)) {
       Expected<Statistics> found = Statistics::read(path);
       if (found)
         return found;
       llvm::consumeError(found.takeError()); // damaged: made again
     }
-    force = true;
   }
-  if (Error e = Calibration(options, *store, key).run(path, force))
+  if (Error e = Calibration(options, *store, key).run(path, force || path != output))
     return std::move(e);
-  return Statistics::read(path);
+  Expected<Statistics> made = Statistics::read(path);
+  if (made && imatrix) {
+    llvm::sys::fs::remove(path);
+    if (Error e = made->writeImatrix(output, force))
+      return std::move(e);
+  }
+  return made;
 }

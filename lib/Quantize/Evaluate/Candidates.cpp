@@ -6,12 +6,14 @@
 #include "Candidates.h"
 #include "quern/Format/Known.h"
 #include "quern/Format/Size.h"
+#include "quern/Import/ModelConfig.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/GlobPattern.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include <set>
 
 using namespace quern;
 using namespace quern::quantize;
@@ -60,8 +62,8 @@ static int64_t blockOf(const format::Spec &spec) {
 
 static bool isQuantizable(const import::TensorInfo &info) {
   StringRef name = info.canonical;
-  return info.shape.size() == 2 && info.decodable && name.ends_with(".weight") &&
-         !name.ends_with(".ffn_gate_inp.weight");
+  return (info.shape.size() == 2 || info.shape.size() == 3) && info.decodable &&
+         name.ends_with(".weight") && !name.ends_with(".ffn_gate_inp.weight");
 }
 
 /// Why a tensor has other formats than the rest, and the bits they take instead.
@@ -76,11 +78,38 @@ static void noteBlocks(const Tensor &tensor, StringRef refused, const QuantizeOp
                " elements, which blocks of " + refused.str() + " do not divide; left are " + left);
 }
 
+/// A tensor and its place in ModelFile::tensors, or stacks.
+using Source = std::pair<const import::TensorInfo *, size_t>;
+
+/// Tensors that are parts of stacks are quantized as those.
+static std::vector<Source> sourcesOf(const import::ModelFile &model) {
+  std::set<std::pair<unsigned, uint64_t>> parts;
+  for (const import::TensorInfo &stack : model.stacks)
+    for (const import::Segment &piece : stack.pieces)
+      parts.insert({piece.file, piece.offset});
+  std::vector<Source> sources;
+  for (auto [i, info] : llvm::enumerate(model.tensors))
+    if (!parts.count({info.file, info.offset}))
+      sources.emplace_back(&info, i);
+  for (auto [i, info] : llvm::enumerate(model.stacks))
+    sources.emplace_back(&info, i);
+  return sources;
+}
+
 Expected<Candidates> Candidates::plan(const import::ModelFile &model,
                                       const QuantizeOptions &options, bool gguf) {
   Candidates out(model);
-  if (!model.stacks.empty())
-    return createStringError(model.path + ": mixtures of experts cannot be quantized yet");
+  std::vector<Source> sources = sourcesOf(model);
+  // Of a stack a token meets but some.
+  int64_t chosenExperts = 1;
+  auto isStack = [](const Source &source) { return source.first->shape.size() == 3; };
+  if (llvm::any_of(sources, isStack)) {
+    Expected<import::ModelConfig> config = import::readConfig(model);
+    if (!config)
+      return config.takeError();
+    chosenExperts = config->expertsUsed;
+    gguf = true; // what is stored in arrays is no stack of matrices
+  }
   std::vector<std::pair<llvm::GlobPattern, format::Spec>> overrides;
   for (const auto &[pattern, name] : options.overrides) {
     auto glob = llvm::GlobPattern::create(pattern);
@@ -122,7 +151,8 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
   size_t lossy = 0;
   std::vector<bool> overrideUsed(overrides.size());
   bool tied = !model.find("output.weight");
-  for (auto [i, info] : llvm::enumerate(model.tensors)) {
+  for (auto [source, i] : sources) {
+    const import::TensorInfo &info = *source;
     if (!isQuantizable(info) || (info.canonical == "output.weight" && tied))
       continue;
     if (!info.spec.isPlain() && !options.allowRequantize)
@@ -132,8 +162,11 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
     Tensor tensor;
     tensor.index = i;
     tensor.name = info.canonical;
-    tensor.rows = info.shape[0];
-    tensor.columns = info.shape[1];
+    tensor.composed = !info.pieces.empty();
+    tensor.columns = info.shape.back();
+    tensor.rows = info.elements() / std::max<int64_t>(tensor.columns, 1);
+    tensor.experts = info.shape.size() == 3 ? info.shape[0] : 1;
+    tensor.usedRows = tensor.rows / tensor.experts * (tensor.experts > 1 ? chosenExperts : 1);
     tensor.isProduct = tied || info.canonical != "token_embd.weight";
     std::vector<format::Spec> specs = wanted;
     bool pinned = false;
@@ -228,17 +261,26 @@ Error Candidates::makeHessian(const Tensor &tensor, const InputStatistics *input
   return Error::success();
 }
 
-Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
+/// A name of the tensor, or of one of its experts, for messages.
+static std::string nameOf(const Tensor &tensor, size_t expert) {
+  return tensor.experts == 1 ? tensor.name : tensor.name + "' expert '" + std::to_string(expert);
+}
+
+Error Candidates::solveTensor(Tensor &tensor, llvm::ArrayRef<const InputStatistics *> inputs,
                               const QuantizeOptions &options) {
-  Expected<std::vector<float>> values = readValues(*model, model->tensors[tensor.index]);
+  Expected<std::vector<float>> values = readValues(*model, source(tensor));
   if (!values)
     return values.takeError();
   // All that a candidate depends on; the name leads readers of the folder.
   Key common("candidate 4");
   common.addAll(llvm::ArrayRef(*values)).add(double(tensor.columns)).add(options.damping);
   common.add(methodName(options.method)).add(double(SolveOptions().sweeps));
-  if (input)
-    common.addAll(llvm::ArrayRef<uint64_t>{input->rows, input->hash});
+  for (const InputStatistics *input : inputs)
+    if (input)
+      common.addAll(llvm::ArrayRef<uint64_t>{input->rows, input->hash});
+    else if (tensor.experts > 1)
+      common.add("unseen");
+  std::vector<Candidate *> missing;
   for (Candidate &candidate : tensor.candidates) {
     // Spellings are no names of files.
     bool named = llvm::all_of(candidate.name, [](char c) { return llvm::isAlnum(c) || c == '_'; });
@@ -248,27 +290,73 @@ Error Candidates::solveTensor(Tensor &tensor, const InputStatistics *input,
       candidate.error = (*found)[0];
       candidate.nearestError = (*found)[1];
       tensor.damping = (*found)[2];
-      continue;
+    } else {
+      missing.push_back(&candidate);
     }
-    if (Error e = makeHessian(tensor, input, options))
-      return e;
-    tensor.damping = hessian->damping;
-    Expected<Solution> solution =
-        quantize::solve(candidate.spec, *values, tensor.rows, *hessian,
-                        {options.method, SolveOptions().sweeps, options.threads}, tensor.name);
-    if (!solution)
-      return solution.takeError();
-    auto bytes = format::packMatrix(candidate.spec, solution->components);
-    if (!bytes)
-      return createStringError("tensor '" + tensor.name +
-                               "': " + llvm::toString(bytes.takeError()));
-    candidate.error = solution->error;
-    candidate.nearestError = solution->nearestError;
-    if (Error e = store->put(candidate.key, *bytes,
-                             {candidate.error, candidate.nearestError, tensor.damping}))
-      return e;
   }
+  std::vector<std::vector<uint8_t>> bytes(missing.size());
+  int64_t rows = tensor.rows / tensor.experts;
+  // An expert's error counts as often as tokens go to it.
+  double chosen = double(tensor.usedRows) / double(rows), seen = 0;
+  for (const InputStatistics *input : inputs)
+    seen += input ? double(input->rows) : 0;
+  auto share = [&](const InputStatistics *input) {
+    return seen == 0 ? chosen / double(inputs.size())
+                     : (input ? double(input->rows) : 0) / seen * chosen;
+  };
+  for (size_t expert = 0; expert < inputs.size() && !missing.empty(); ++expert) {
+    if (Error e = makeHessian(tensor, inputs[expert], options))
+      return e;
+    tensor.damping = std::max(expert ? tensor.damping : 0, hessian->damping);
+    auto own = llvm::ArrayRef(*values).slice(size_t(int64_t(expert) * rows * tensor.columns),
+                                             size_t(rows * tensor.columns));
+    for (auto [candidate, all] : llvm::zip(missing, bytes)) {
+      Expected<Solution> solution = quantize::solve(
+          candidate->spec, own, rows, *hessian,
+          {options.method, SolveOptions().sweeps, options.threads}, nameOf(tensor, expert));
+      if (!solution)
+        return solution.takeError();
+      auto packed = format::packMatrix(candidate->spec, solution->components);
+      if (!packed)
+        return createStringError("tensor '" + tensor.name +
+                                 "': " + llvm::toString(packed.takeError()));
+      llvm::append_range(all, *packed);
+      candidate->error += share(inputs[expert]) * solution->error;
+      candidate->nearestError += share(inputs[expert]) * solution->nearestError;
+    }
+  }
+  for (auto [candidate, all] : llvm::zip(missing, bytes))
+    if (Error e = store->put(candidate->key, all,
+                             {candidate->error, candidate->nearestError, tensor.damping}))
+      return e;
   return Error::success();
+}
+
+/// The statistics of each expert, or of the one matrix; null where nothing was seen.
+std::vector<const InputStatistics *>
+Candidates::inputsOf(const Tensor &tensor, const Statistics &statistics,
+                     const QuantizeOptions &options) {
+  std::vector<const InputStatistics *> out;
+  std::string unseen;
+  for (int64_t e = 0; e < tensor.experts; ++e) {
+    const InputStatistics *input =
+        statistics.find(tensor.name, tensor.experts > 1 ? int32_t(e) : -1);
+    if (input && input->columns != tensor.columns) {
+      if (options.note)
+        options.note("the importance matrix has " + std::to_string(input->columns) +
+                     " values for '" + nameOf(tensor, size_t(e)) + "', which has " +
+                     std::to_string(tensor.columns) + " columns: they are not used");
+      input = nullptr;
+    }
+    out.push_back(input && input->rows ? input : nullptr);
+    if (!out.back())
+      unseen += (unseen.empty() ? "" : ", ") + std::to_string(e);
+  }
+  bool any = llvm::any_of(out, [](const InputStatistics *input) { return input; });
+  if (any && !unseen.empty() && options.note)
+    options.note("no statistics for experts " + unseen + " of '" + tensor.name +
+                 "': their columns count the same");
+  return out;
 }
 
 Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &options,
@@ -284,16 +372,12 @@ Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &opt
   for (Tensor &tensor : tensors) {
     if (options.progress && !options.progress("solve", done / all))
       return createStringError("cancelled");
-    const InputStatistics *input = statistics.find(tensor.name);
-    tensor.observed = input && input->rows > 0;
-    if (input && input->columns != tensor.columns)
-      return createStringError("the statistics are of another model: '" + tensor.name + "' has " +
-                               llvm::Twine(tensor.columns) + " columns, they have " +
-                               llvm::Twine(input->columns));
+    std::vector<const InputStatistics *> inputs = inputsOf(tensor, statistics, options);
+    tensor.observed = llvm::any_of(inputs, [](const InputStatistics *input) { return input; });
     QuantizeOptions own = options;
     if (deadline.passed())
       own.method = Method::Nearest;
-    if (Error e = solveTensor(tensor, tensor.observed ? input : nullptr, own))
+    if (Error e = solveTensor(tensor, inputs, own))
       return e;
     done += work(tensor);
   }
@@ -316,23 +400,35 @@ Expected<std::vector<float>> Candidates::values(const Tensor &tensor,
 }
 
 import::ModelFile Candidates::choose(llvm::ArrayRef<uint32_t> choice) const {
-    import::ModelFile out = *model;
-for (auto [tensor, index] : llvm::zip(tensors, choice)) {
-  const Candidate &candidate = tensor.candidates[index];
-  import::TensorInfo &info = out.tensors[tensor.index];
-  info.spec = candidate.spec;
-  info.fileType = format::blockType(candidate.spec, tensor.columns) ? candidate.name
-                                                                    : format::print(candidate.spec);
-  info.file = unsigned(out.files.size());
-  info.offset = 0;
-  info.size = candidate.bytes;
-  info.pieces.clear();
-  // Before there is a file, its size alone matters.
-  std::string path = store ? store->path(candidate.key) : "";
-  uint64_t size = candidate.bytes;
-  if (store)
-    (void)llvm::sys::fs::file_size(path, size);
-  out.files.push_back({path, size});
-}
-return out;
+  import::ModelFile out = *model;
+  for (auto [tensor, index] : llvm::zip(tensors, choice)) {
+    const Candidate &candidate = tensor.candidates[index];
+    import::TensorInfo &info =
+        tensor.composed ? out.stacks[tensor.index] : out.tensors[tensor.index];
+    info.spec = candidate.spec;
+    info.fileType = format::blockType(candidate.spec, tensor.columns)
+                        ? candidate.name
+                        : format::print(candidate.spec);
+    info.file = unsigned(out.files.size());
+    info.offset = 0;
+    info.size = candidate.bytes;
+    // The tensors that a stack is made of stay its parts.
+    uint64_t offset = 0, pieceBytes = candidate.bytes / std::max<size_t>(info.pieces.size(), 1);
+    for (import::Segment &piece : info.pieces) {
+      for (import::TensorInfo &part : out.tensors)
+        if (part.file == piece.file && part.offset == piece.offset) {
+          part.file = info.file;
+          part.offset = offset;
+        }
+      piece = {info.file, offset, pieceBytes};
+      offset += pieceBytes;
+    }
+    // Before there is a file, its size alone matters.
+    std::string path = store ? store->path(candidate.key) : "";
+    uint64_t size = candidate.bytes;
+    if (store)
+      (void)llvm::sys::fs::file_size(path, size);
+    out.files.push_back({path, size});
+  }
+  return out;
 }

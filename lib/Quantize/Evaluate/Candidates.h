@@ -37,12 +37,15 @@ struct Candidate {
 };
 
 struct Tensor {
-  size_t index = 0; ///< in ModelFile::tensors
-  std::string name; ///< canonical
-  int64_t rows = 0, columns = 0;
-  bool observed = false; ///< there are statistics
-  bool isProduct = true; ///< a token is multiplied with it; else only rows are looked up
-  double damping = 0;    ///< that its Hessian needed
+  size_t index = 0;              ///< in ModelFile::tensors, or stacks
+  bool composed = false;         ///< of those: its experts are tensors of their own
+  std::string name;              ///< canonical
+  int64_t rows = 0, columns = 0; ///< the rows of all experts
+  int64_t experts = 1;           ///< matrices of a stack, each with a Hessian of its own
+  int64_t usedRows = 0;          ///< that a token is multiplied with
+  bool observed = false;         ///< there are statistics
+  bool isProduct = true;         ///< a token is multiplied with it; else only rows are looked up
+  double damping = 0;            ///< that its Hessian needed, or the largest of its experts'
   std::vector<Candidate> candidates;
 };
 
@@ -62,12 +65,19 @@ public:
   /// The model with tensor i as its candidate choice[i].
   import::ModelFile choose(llvm::ArrayRef<uint32_t> choice) const;
 
+  /// Where it came from.
+  const import::TensorInfo &source(const Tensor &tensor) const {
+    return tensor.composed ? model->stacks[tensor.index] : model->tensors[tensor.index];
+  }
+
   std::vector<Tensor> tensors;
 
 private:
   explicit Candidates(const import::ModelFile &model) : model(&model) {}
-  llvm::Error solveTensor(Tensor &tensor, const InputStatistics *input,
+  llvm::Error solveTensor(Tensor &tensor, llvm::ArrayRef<const InputStatistics *> inputs,
                           const QuantizeOptions &options);
+  std::vector<const InputStatistics *> inputsOf(const Tensor &tensor, const Statistics &statistics,
+                                                const QuantizeOptions &options);
   llvm::Error makeHessian(const Tensor &tensor, const InputStatistics *input,
                           const QuantizeOptions &options);
   const import::ModelFile *model;

@@ -186,6 +186,7 @@ Expected<Baseline> Baseline::create(Predictor &program, const Windows &windows) 
   Baseline out;
   out.text = &windows;
   out.vocabulary = size_t(program.vocabulary());
+  out.logProbabilities.reserve(windows.count() * size_t(windows.window - 1) * out.vocabulary);
   llvm::DefaultThreadPool pool;
   std::vector<float> logits;
   for (size_t i = 0; i < windows.count(); ++i) {

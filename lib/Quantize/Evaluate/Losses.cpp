@@ -72,7 +72,7 @@ Subject Quantization::subjectOf(const Tensor &tensor) {
   out.damping = options.damping;
   const InputStatistics *input = statistics.find(tensor.name);
   out.input = tensor.observed ? input : nullptr;
-  out.values = [this, &tensor] { return readValues(model, model.tensors[tensor.index]); };
+  out.values = [this, &tensor] { return readValues(model, candidates->source(tensor)); };
   uint64_t elements = 0;
   for (const Tensor &other : candidates->tensors)
     elements += uint64_t(other.rows * other.columns);

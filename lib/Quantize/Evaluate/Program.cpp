@@ -11,6 +11,8 @@
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Path.h"
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 using namespace quern;
 using namespace quern::quantize;
@@ -19,6 +21,7 @@ using llvm::createStringError;
 using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
+namespace json = llvm::json;
 
 struct Program::Interface {
   decltype(&quern_default_options) defaultOptions;
@@ -225,12 +228,40 @@ void Program::setObserver(Observer observer, void *user) {
   functions->setObserver(model, observer, user);
 }
 
+/// `size` bytes, zero, in a file without a name.
+static Expected<std::unique_ptr<llvm::sys::fs::mapped_file_region>> mapScratch(size_t size) {
+  namespace fs = llvm::sys::fs;
+  auto failed = [](std::error_code ec) {
+    return createStringError("cannot make a temporary file for a weight: " + ec.message());
+  };
+  llvm::SmallString<128> path;
+  int file = -1;
+  if (std::error_code ec = fs::createTemporaryFile("quern", "weight", file, path))
+    return failed(ec);
+  fs::remove(path);
+  // Blocks are taken now: a full disk is an error here, not a signal later.
+  std::error_code ec(posix_fallocate(file, 0, off_t(size)), std::generic_category());
+  std::unique_ptr<fs::mapped_file_region> region;
+  if (!ec)
+    region = std::make_unique<fs::mapped_file_region>(
+        fs::convertFDToNativeFile(file), fs::mapped_file_region::readwrite, size, 0, ec);
+  close(file);
+  if (ec)
+    return failed(ec);
+  return region;
+}
+
 Error Program::replaceWeight(StringRef name, ArrayRef<float> values, int64_t rows,
                              int64_t columns) {
   quern_error error;
-  if (values.empty()) {
-    if (functions->replaceWeight(model, name.str().c_str(), nullptr, 0, &error) != QUERN_OK)
+  auto replace = [&](const void *data, size_t size) -> Error {
+    if (functions->replaceWeight(model, name.str().c_str(), data, size, &error) != QUERN_OK)
       return createStringError(error.message);
+    return Error::success();
+  };
+  if (values.empty()) {
+    if (Error e = replace(nullptr, 0))
+      return e;
     replaced.erase(name);
     return Error::success();
   }
@@ -238,45 +269,49 @@ Error Program::replaceWeight(StringRef name, ArrayRef<float> values, int64_t row
     return createStringError("weight '" + name + "': expected " + llvm::Twine(rows * columns) +
                              " values, found " + llvm::Twine(values.size()));
   // Panels, or plain rows: as the program reads them.
-  const llvm::json::Object *known = nullptr;
-  if (const llvm::json::Array *tensors = meta.getArray("tensors"))
-    for (const llvm::json::Value &value : *tensors)
-      if (const llvm::json::Object *tensor = value.getAsObject())
+  const json::Object *known = nullptr;
+  if (const json::Array *tensors = meta.getArray("tensors"))
+    for (const json::Value &value : *tensors)
+      if (const json::Object *tensor = value.getAsObject())
         if (tensor->getString("name") == name)
           known = tensor;
-  if (known && known->getString("layout").value_or("") == "rows") {
-    if (known->getInteger("bytes").value_or(0) != int64_t(values.size() * sizeof(float)))
-      return createStringError("weight '" + name + "' has another shape or is not f32");
-    Aligned plain;
-    plain.storage.resize(values.size() * sizeof(float) + 64);
-    plain.data = reinterpret_cast<uint8_t *>(
-        llvm::alignTo(reinterpret_cast<uintptr_t>(plain.storage.data()), 64));
-    memcpy(plain.data, values.data(), values.size() * sizeof(float));
-    if (functions->replaceWeight(model, name.str().c_str(), plain.data,
-                                 values.size() * sizeof(float), &error) != QUERN_OK)
-      return createStringError(error.message);
-    replaced[name] = std::move(plain);
-    return Error::success();
-  }
+  bool plain = known && known->getString("layout").value_or("") == "rows";
+  size_t bytes = values.size() * sizeof(float);
+  if (plain && known->getInteger("bytes").value_or(0) != int64_t(bytes))
+    return createStringError("weight '" + name + "' has another shape or is not f32");
   format::Spec f32 = format::Spec::plain(format::Number::floating(format::FloatKind::F32));
-  Expected<format::PackedLayout> layout = format::PackedLayout::get(f32, rows, columns);
+  // Every matrix of a stack is in panels of its own.
+  int64_t matrices = 1;
+  if (const json::Array *shape = known ? known->getArray("shape") : nullptr)
+    if (shape->size() == 3)
+      matrices = (*shape)[0].getAsInteger().value_or(1);
+  Expected<format::PackedLayout> layout = format::PackedLayout::get(f32, rows / matrices, columns);
   if (!layout)
     return layout.takeError();
-  format::Components all;
-  format::allocate(f32, 0, rows, columns, all);
-  memcpy(all.codes.bytes.data(), values.data(), values.size() * sizeof(float));
-  Aligned packed;
-  packed.storage.resize(size_t(layout->bytes()) + 64);
-  packed.data = reinterpret_cast<uint8_t *>(
-      llvm::alignTo(reinterpret_cast<uintptr_t>(packed.storage.data()), 64));
-  for (int64_t panel = 0; panel < layout->panels(); ++panel)
-    if (Error e = layout->packPanel(all, panel,
-                                    llvm::MutableArrayRef(packed.data + panel * layout->panelBytes,
-                                                          size_t(layout->panelBytes))))
-      return e;
-  if (functions->replaceWeight(model, name.str().c_str(), packed.data, size_t(layout->bytes()),
-                               &error) != QUERN_OK)
-    return createStringError(error.message);
-  replaced[name] = std::move(packed);
+  if (!plain)
+    bytes = size_t(layout->bytes() * matrices);
+  auto region = mapScratch(bytes);
+  if (!region)
+    return region.takeError();
+  auto *data = reinterpret_cast<uint8_t *>((*region)->data());
+  if (plain) {
+    memcpy(data, values.data(), bytes);
+  } else {
+    size_t size = values.size() / size_t(matrices);
+    for (int64_t m = 0; m < matrices; ++m) {
+      format::Components all;
+      format::allocate(f32, 0, rows / matrices, columns, all);
+      memcpy(all.codes.bytes.data(), values.data() + size_t(m) * size, size * sizeof(float));
+      for (int64_t panel = 0; panel < layout->panels(); ++panel) {
+        uint8_t *to = data + m * layout->bytes() + panel * layout->panelBytes;
+        if (Error e = layout->packPanel(all, panel,
+                                        llvm::MutableArrayRef(to, size_t(layout->panelBytes))))
+          return e;
+      }
+    }
+  }
+  if (Error e = replace(data, bytes))
+    return e;
+  replaced[name] = std::move(*region);
   return Error::success();
 }

@@ -56,7 +56,11 @@ Error Quantization::checkOptions() {
 
 Error Quantization::readStatistics() {
   if (!options.statistics.empty()) {
-    Expected<Statistics> read = Statistics::read(options.statistics);
+    Expected<Statistics> read =
+        Statistics::readAny(options.statistics, [&](const std::string &text) {
+          if (options.note)
+            options.note(text);
+        });
     if (!read)
       return read.takeError();
     statistics = std::move(*read);
@@ -67,6 +71,7 @@ Error Quantization::readStatistics() {
       calibration.texts = {TextSource{options.text}};
     calibration.threads = options.threads;
     calibration.work = store->folder();
+    calibration.note = options.note;
     calibration.progress = [&](double fraction) {
       return !options.progress || options.progress("calibrate", fraction);
     };
@@ -75,12 +80,21 @@ Error Quantization::readStatistics() {
       return made.takeError();
     statistics = std::move(*made);
   }
-  bool any = llvm::any_of(candidates->tensors,
-                          [&](const Tensor &t) { return statistics.find(t.name) != nullptr; });
+  for (const Tensor &t : candidates->tensors)
+    if (t.experts > 1)
+      statistics.splitExperts(t.name, t.experts, t.columns);
+  auto known = [&](const Tensor &t) { return statistics.find(t.name, t.experts > 1 ? 0 : -1); };
+  for (const Tensor &t : candidates->tensors)
+    if (const InputStatistics *input = known(t);
+        input && input->columns != t.columns && !statistics.squaresOnly)
+      return createStringError("the statistics are of another model: '" + t.name + "' has " +
+                               llvm::Twine(t.columns) + " columns, they have " +
+                               llvm::Twine(input->columns));
+  bool any = llvm::any_of(candidates->tensors, known);
   if (!any)
     return createStringError("the statistics are of another model: they know none of its tensors");
   for (const Tensor &tensor : candidates->tensors)
-    if (!statistics.find(tensor.name) && options.note)
+    if (!known(tensor) && options.note)
       options.note("no statistics for '" + tensor.name + "': its columns count the same");
   return Error::success();
 }

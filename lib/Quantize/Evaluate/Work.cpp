@@ -44,7 +44,7 @@ Error Quantization::findWorkBudget() {
     for (Candidate &candidate : tensor.candidates) {
       if (tensor.isProduct)
         if (Error e =
-                cost->work(candidate.spec, tensor.rows, tensor.columns).moveInto(candidate.work))
+                cost->work(candidate.spec, tensor.usedRows, tensor.columns).moveInto(candidate.work))
           return createStringError("--cost " + options.cost + ": tensor '" + tensor.name +
                                    "': " + llvm::toString(std::move(e)));
       own = std::min(own, candidate.work);
@@ -78,9 +78,9 @@ uint64_t Quantization::storedBytes(const Tensor &tensor, const Candidate &candid
     return llvm::alignTo(candidate.bytes, moduleDataAlignment);
   // In panels, as programs carry it.
   Expected<format::PackedLayout> layout =
-      format::PackedLayout::get(candidate.spec, tensor.rows, tensor.columns);
+      format::PackedLayout::get(candidate.spec, tensor.rows / tensor.experts, tensor.columns);
   if (layout)
-    return llvm::alignTo(uint64_t(layout->bytes()), 64);
+    return llvm::alignTo(uint64_t(layout->bytes()) * uint64_t(tensor.experts), 64);
   llvm::consumeError(layout.takeError());
   return padded(candidate.bytes);
 }
@@ -103,7 +103,7 @@ double Quantization::secondsOf(llvm::ArrayRef<uint32_t> choice) const {
       continue;
     uint64_t own = 0;
     if (Error e =
-            time->work(tensor.candidates[index].spec, tensor.rows, tensor.columns).moveInto(own)) {
+            time->work(tensor.candidates[index].spec, tensor.usedRows, tensor.columns).moveInto(own)) {
       llvm::consumeError(std::move(e));
       return 0;
     }

@@ -45,7 +45,7 @@ Expected<Rounder> Rounder::create(StringRef statistics, StringRef solver, double
   if (llvm::Error e = parseMethod(solver).moveInto(out.method))
     return std::move(e);
   if (!statistics.empty())
-    if (llvm::Error e = Statistics::read(statistics).moveInto(out.known))
+    if (llvm::Error e = Statistics::readAny(statistics, nullptr).moveInto(out.known))
       return std::move(e);
   return out;
 }

@@ -148,6 +148,7 @@ Error StatisticsWriter::keep(const Statistics &head) {
   putString(all, head.model);
   putString(all, head.text);
   put(all, head.tokens);
+  put(all, head.window);
   put(all, inputs);
   all += directory;
   file.stream() << all;
@@ -244,6 +245,7 @@ Expected<Statistics> Statistics::read(StringRef path) {
   out.model = in.string();
   out.text = in.string();
   out.tokens = in.get<uint64_t>();
+  out.window = in.get<uint32_t>();
   uint32_t inputs = in.get<uint32_t>();
   for (uint32_t i = 0; i < inputs && !in.failed; ++i) {
     uint64_t begin;

@@ -58,9 +58,35 @@ Error Statistics::merge(const Statistics &other) {
   return Error::success();
 }
 
+void Statistics::dropHessians() {
+  for (InputStatistics &input : inputs) {
+    input.triangle.clear();
+    input.mapped = {};
+  }
+}
+
+/// Adds up sums of squares.
+static Error writeImatrixSum(llvm::ArrayRef<Statistics> parts, StringRef path, bool force) {
+  Statistics sum = parts[0];
+  sum.dropHessians();
+  for (Statistics part : parts.drop_front()) {
+    part.dropHessians();
+    if (Error e = sum.merge(part))
+      return e;
+  }
+  return sum.writeImatrix(path, force);
+}
+
 Error Statistics::writeSum(llvm::ArrayRef<Statistics> parts, StringRef path, bool force) {
+  if (isImatrixName(path))
+    return writeImatrixSum(parts, path, force);
+  if (llvm::any_of(parts, [](const Statistics &part) { return part.squaresOnly; }))
+    return createStringError("'" + path +
+                             "' cannot hold importance matrices: expected a name that ends in "
+                             ".gguf or .dat");
   Statistics head;
   head.model = parts[0].model;
+  head.window = parts[0].window;
   for (const Statistics &part : parts) {
     if (Error e = parts[0].checkSame(part))
       return e;
@@ -150,11 +176,13 @@ json::Object Statistics::summary() const {
                       {"model", model},
                       {"text", text},
                       {"tokens", int64_t(tokens)},
+                      {"squares_only", squaresOnly},
                       {"inputs", std::move(list)}};
 }
 
 void Statistics::print(llvm::raw_ostream &os) const {
-  os << "statistics   of " << (model.empty() ? "a model" : model) << "\n"
+  os << (squaresOnly ? "importance matrix of " : "statistics   of ")
+     << (model.empty() ? "a model" : model) << "\n"
      << "text         " << text << ", " << tokens << " tokens\n\n"
      << "   rows columns  abs max mean abs      rms  kurtosis outliers  read by\n";
   for (const InputStatistics &input : inputs) {

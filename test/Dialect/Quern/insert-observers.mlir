@@ -37,3 +37,26 @@ func.func @fused(%x: tensor<?x32xf32>) -> (tensor<?x32xf32>, tensor<?x64xf32>) {
   %1 = quern.linear %x, %k activations<q8> : tensor<?x32xf32>, tensor<64x32xf32, #quern.q4_0>
   return %0, %1 : tensor<?x32xf32>, tensor<?x64xf32>
 }
+
+// What experts read is shown with their ids, apart from what others read of the same value.
+quern.weight @router : tensor<4x32xf32>
+quern.weight @up_exps : tensor<4x8x32xf32>
+quern.weight @down_exps : tensor<4x32x8xf32>
+// CHECK-LABEL: func.func @mixture(
+// CHECK-SAME: %[[X:.+]]: tensor<?x32xf32>, %[[IDS:.+]]: tensor<?x2xi32>
+// CHECK: quern.observe %[[X]] as 3 for ["router"] : tensor<?x32xf32>
+// CHECK-NEXT: quern.linear %[[X]]
+// CHECK-NEXT: quern.observe %[[IDS]] as 4 for ["up_exps", "down_exps"] : tensor<?x2xi32>
+// CHECK-NEXT: quern.observe %[[X]] as 5 for ["up_exps"] : tensor<?x32xf32>
+// CHECK-NEXT: %[[H:.+]] = quern.expert_linear %[[X]]
+// CHECK-NEXT: quern.observe %[[H]] as 6 for ["down_exps"] : tensor<?x2x8xf32>
+// CHECK-NEXT: quern.expert_linear %[[H]]
+func.func @mixture(%x: tensor<?x32xf32>, %ids: tensor<?x2xi32>) -> (tensor<?x4xf32>, tensor<?x2x32xf32>) {
+  %router = quern.use @router : tensor<4x32xf32>
+  %up = quern.use @up_exps : tensor<4x8x32xf32>
+  %down = quern.use @down_exps : tensor<4x32x8xf32>
+  %0 = quern.linear %x, %router activations<f32> : tensor<?x32xf32>, tensor<4x32xf32>
+  %1 = quern.expert_linear %x, %up, %ids activations<f32> : tensor<?x32xf32>, tensor<4x8x32xf32>, tensor<?x2xi32>
+  %2 = quern.expert_linear %1, %down, %ids activations<f32> : tensor<?x2x8xf32>, tensor<4x32x8xf32>, tensor<?x2xi32>
+  return %0, %2 : tensor<?x4xf32>, tensor<?x2x32xf32>
+}

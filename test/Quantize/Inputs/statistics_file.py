@@ -41,6 +41,7 @@ def entries(path):
     directory = Reader(data, head.take("Q"))
     directory.string(), directory.string()
     tokens, out = directory.take("Q"), []
+    directory.take("I")
     for _ in range(directory.take("I")):
         e = {"names": [directory.string() for _ in range(directory.take("I"))], "expert": directory.take("i"), "positions": directory.take("B")}
         hessian, k, e["rows"] = directory.take("B"), directory.take("Q"), directory.take("Q")

@@ -251,3 +251,49 @@ TEST(Statistics, DamagedFiles) {
   EXPECT_TRUE(isStatistics(file.path));
   EXPECT_NE(file.error().find("expected QUERNST2, found QUERNST1"), std::string::npos);
 }
+
+TEST(Statistics, ImatrixBothFormats) {
+  Statistics s = example(10);
+  s.window = 10;
+  InputStatistics unseen({"blk.0.ffn_up_exps.weight"}, 3), seen = unseen;
+  unseen.expert = 0;
+  seen.expert = 1;
+  seen.add(randomRows(7, 3, 11).data(), 7);
+  s.inputs.push_back(unseen);
+  s.inputs.push_back(seen);
+  std::mt19937 random(12);
+  for (bool legacy : {false, true}) {
+    File file;
+    std::string path = file.path.str().str() + (legacy ? ".dat" : ".gguf");
+    llvm::cantFail(s.writeImatrix(path, true));
+    Statistics r = llvm::cantFail(Statistics::readAny(path, nullptr));
+    EXPECT_TRUE(r.squaresOnly);
+    EXPECT_EQ(r.text, "text.txt");
+    r.splitExperts("blk.0.ffn_up_exps.weight", 2, 3);
+    for (const char *weight : {"blk.0.attn_k.weight", "output.weight"})
+      for (int64_t k = 0; k < s.find(weight)->columns; ++k)
+        EXPECT_NEAR(r.find(weight)->meanSquare(k), s.find(weight)->meanSquare(k), 1e-5);
+    for (int64_t k = 0; k < 3; ++k) {
+      EXPECT_NEAR(r.find("blk.0.ffn_up_exps.weight", 1)->meanSquare(k), seen.meanSquare(k), 1e-5);
+      // The legacy format has no counts: what was not seen counts 1.
+      EXPECT_EQ(r.find("blk.0.ffn_up_exps.weight", 0)->meanSquare(k), legacy ? 1 : 0);
+    }
+    EXPECT_EQ(r.find("output.weight")->at(0, 1), 0);
+    // Damage is an error or other numbers, never more.
+    std::string good = (*llvm::MemoryBuffer::getFile(path, false, false))->getBuffer().str();
+    llvm::sys::fs::remove(path);
+    for (int trial = 0; trial < 3000; ++trial) {
+      std::string bad = good.substr(0, trial % 3 ? good.size() : random() % good.size());
+      for (int changes = 0; changes < 1 + trial % 4 && !bad.empty(); ++changes)
+        bad[random() % bad.size()] = char(random());
+      llvm::Expected<Statistics> read = parseImatrix(bad, "bad");
+      if (!read) {
+        EXPECT_NE(llvm::toString(read.takeError()), "");
+        continue;
+      }
+      for (const InputStatistics &input : read->inputs)
+        for (double square : input.sumSquare)
+          EXPECT_TRUE(square >= 0 && std::isfinite(square));
+    }
+  }
+}

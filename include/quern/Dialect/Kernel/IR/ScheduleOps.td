@@ -120,8 +120,8 @@ def Kernel_ObserveOp : Kernel_Op<"observe"> {
   let description = [{
     Every thread calls the step's observer, if it has one, with the observer's number, the
     buffer's first `count` rows and its own number, so that the caller can share the work. A
-    buffer with more dimensions than two has several rows a token. Barriers before and after
-    keep the buffer as it is meanwhile.
+    buffer with more dimensions than two has several rows a token. Expert ids are i32, passed as if
+    they were floats. Barriers before and after keep the buffer as it is meanwhile.
   }];
   let arguments = (ins AnyStaticShapeMemRef:$buffer, I64Attr:$index, Index:$count);
   let assemblyFormat = "$buffer `as` $index `rows` $count attr-dict `:` type($buffer)";

@@ -335,13 +335,16 @@ def Quern_ObserveOp : Quern_Op<"observe", [MemoryEffects<[MemWrite]>]> {
     Calibration needs what enters each product. `quern-insert-observers` puts one of these in
     front of the products that share an input and numbers them; the program then calls its
     caller's observer (`quern_set_observer`) with the rows of each step. `weights` names the
-    matrices the rows are multiplied with. It computes nothing and changes nothing.
+    matrices the rows are multiplied with. In a mixture the ids of the chosen experts are shown, too,
+    in front of the rows that go to them. It computes nothing and changes nothing.
 
     ```mlir
     quern.observe %x as 3 for ["blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"] : tensor<?x576xf32>
+    quern.observe %ids as 4 for ["blk.1.ffn_up_exps.weight"] : tensor<?x8xi32>
     ```
   }];
-  let arguments = (ins Quern_Rows:$x, ConfinedAttr<I64Attr, [IntNonNegative]>:$index,
+  let arguments = (ins AnyTypeOf<[Quern_RowsOrSlices, Quern_ExpertIds],
+                                 "activations, or expert ids", "::mlir::RankedTensorType">:$x, ConfinedAttr<I64Attr, [IntNonNegative]>:$index,
                        StrArrayAttr:$weights);
   let assemblyFormat = "$x `as` $index `for` $weights attr-dict `:` type($x)";
 }

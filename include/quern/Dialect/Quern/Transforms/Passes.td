@@ -64,7 +64,8 @@ def InsertObserversPass : Pass<"quern-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Show the inputs of products to whoever runs the program";
   let description = [{
     Puts a `quern.observe` in front of the first product that reads a value, for all products
-    that read it, and numbers the observers in program order. Run on the float model, a program compiled from the result hands its caller all that
+    that read it, and numbers the observers. What experts read has an observer of its own, behind one
+    of the experts' ids. Run on the float model, a program compiled from the result hands its caller all that
     calibration needs; logits do not change.
 
     ```mlir
