@@ -192,18 +192,19 @@ def flip(at):
     return change
 
 
-footer = size - (24 + 16 * 4 + 24)
-sections = [struct.unpack_from("<QQ", program, footer + 24 + 16 * i) for i in range(4)]
+# include/quern/Runtime/Payload.h: tokenizer, chat format and metadata are one packed stream.
+footer = size - (24 + 16 * 5 + 24)
+weights, (packed, packed_size) = (struct.unpack_from("<QQ", program, footer + 24 + 16 * i) for i in (0, 4))
+assert packed_size
 refused("holds no model", damaged("d1", lambda d: d.__delitem__(slice(-1000, None))), "x", "-n", "1")
 refused("holds no model", damaged("d2", flip(footer)), "x", "-n", "1")
 refused("payload version", damaged("d3", flip(footer + 8)), "x", "-n", "1")
 refused("footer is damaged", damaged("d4", flip(footer + 26)), "x", "-n", "1")
 refused("footer is damaged", damaged("d5", flip(size - 20)), "x", "-n", "1")
 refused("the file has", damaged("d6", lambda d: d.__setitem__(slice(footer, footer), bytes(4096))), "x", "-n", "1")
-for kind in (1, 2, 3):
-    if sections[kind][1]:
-        refused("the payload is damaged", damaged(f"c{kind}", flip(sections[kind][0] + sections[kind][1] // 2)), "x", "-n", "1")
-refused("the weights are damaged", damaged("w", flip(sections[0][0] + 1000)), "x", "-n", "1", "--verify")
+for part in (1, 2, 3):
+    refused("the payload is damaged", damaged(f"c{part}", flip(packed + packed_size * part // 4)), "x", "-n", "1")
+refused("the weights are damaged", damaged("w", flip(weights[0] + 1000)), "x", "-n", "1", "--verify")
 refused("payload is damaged", "quern", "inspect", "c1")
 refused("footer is damaged", "quern", "inspect", "d4")
 for name in os.listdir("."):
