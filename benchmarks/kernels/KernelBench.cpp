@@ -4,6 +4,7 @@
 // second with many, beside the machine's read bandwidth and dot-product peak in the same run.
 //
 //===----------------------------------------------------------------------===//
+#include "../../test/Unit/Support/EmulateX86.h"
 #include "Matrices.h"
 #include "quern/Format/Known.h"
 #include "llvm/Support/CommandLine.h"
@@ -34,9 +35,11 @@ static llvm::cl::opt<std::string> activation("activations", llvm::cl::init("q8")
 
 static llvm::cl::opt<int> prefetch("prefetch", llvm::cl::init(-1),
                                    llvm::cl::desc("bytes ahead, instead of the target's"));
+static llvm::cl::opt<int> panelsAtOnce("panels", llvm::cl::init(0),
+                                       llvm::cl::desc("side by side for one token, instead of the target's"));
 static llvm::cl::opt<bool> assembly("assembly", llvm::cl::desc("print the code and stop"));
 static llvm::cl::opt<std::string> targetName("for", llvm::cl::init("native"),
-                                             llvm::cl::desc("target of --assembly"));
+                                             llvm::cl::desc("target"));
 
 static double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -70,29 +73,84 @@ static double typical(const std::function<void(int)> &work) {
 
 static volatile int sink;
 
+/// Two streams, prefetched: more requests in flight.
 __attribute__((target("avx2"))) static void readAll(const uint8_t *data, size_t size) {
   __m256i sum[4] = {};
-  for (size_t i = 0; i + 128 <= size; i += 128)
-    for (int j = 0; j < 4; ++j)
-      sum[j] = _mm256_xor_si256(sum[j], _mm256_load_si256((const __m256i *)(data + i + 32 * j)));
+  size_t half = size / 256 * 128;
+  for (size_t i = 0; i < half; i += 64)
+    for (int stream = 0; stream < 2; ++stream) {
+      const uint8_t *p = data + stream * half + i;
+      _mm_prefetch(p + 1536, _MM_HINT_T0);
+      for (int j = 0; j < 2; ++j)
+        sum[2 * stream + j] =
+            _mm256_xor_si256(sum[2 * stream + j], _mm256_load_si256((const __m256i *)(p + 32 * j)));
+    }
   sink = _mm256_extract_epi32(
       _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3])), 0);
 }
 
-/// maddubs + 16-bit add, from registers: 64 operations an iteration of each of ten chains.
-__attribute__((target("avx2"))) static double peakGops() {
-  __m256i sum[10] = {}, a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(char(sink | 1));
-  constexpr int64_t count = 2000000;
+/// Operations a second of `step`, which does `operations`, from registers alone.
+template <typename Step> static double gopsOf(double operations, Step step) {
+  constexpr int64_t count = 1000000;
   double start = processorNow();
   for (int64_t i = 0; i < count; ++i)
+    step();
+  return double(count) * operations / (processorNow() - start) / 1e9;
+}
+
+/// maddubs + 16-bit add: 64 operations in each of ten chains.
+__attribute__((target("avx2"))) static double maddubsPeak() {
+  __m256i sum[10] = {}, a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(char(sink | 1));
+  double peak = gopsOf(10 * 64, [&]() __attribute__((target("avx2"))) {
     for (__m256i &s : sum) {
       asm volatile("" : "+x"(a));
       s = _mm256_add_epi16(s, _mm256_maddubs_epi16(a, b));
     }
-  double time = processorNow() - start;
+  });
   for (__m256i &s : sum)
     sink = sink + _mm256_extract_epi32(s, 0);
-  return double(count) * 10 * 64 / time / 1e9;
+  return peak;
+}
+
+/// vpdpbusd: 128 operations in each of ten chains.
+static double vnniPeak() {
+  return gopsOf(10 * 128, [] {
+    asm volatile("vpdpbusd %%zmm30, %%zmm31, %%zmm0\n vpdpbusd %%zmm30, %%zmm31, %%zmm1\n"
+                 "vpdpbusd %%zmm30, %%zmm31, %%zmm2\n vpdpbusd %%zmm30, %%zmm31, %%zmm3\n"
+                 "vpdpbusd %%zmm30, %%zmm31, %%zmm4\n vpdpbusd %%zmm30, %%zmm31, %%zmm5\n"
+                 "vpdpbusd %%zmm30, %%zmm31, %%zmm6\n vpdpbusd %%zmm30, %%zmm31, %%zmm7\n"
+                 "vpdpbusd %%zmm30, %%zmm31, %%zmm8\n vpdpbusd %%zmm30, %%zmm31, %%zmm9\n" ::
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                       "xmm9");
+  });
+}
+
+/// Products of whole tiles (16 x 16 x 64 bytes) in four chains; the process may use tiles.
+static double tilePeak(bool bf16) {
+  alignas(64) uint8_t config[64] = {1};
+  for (int tile = 0; tile < 8; ++tile) {
+    config[16 + 2 * tile] = 64;
+    config[48 + tile] = 16;
+  }
+  asm volatile("ldtilecfg %0" ::"m"(config));
+  asm volatile("tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3\n"
+               "tilezero %%tmm4\n tilezero %%tmm6\n" ::);
+  double operations = 4.0 * 16 * 16 * (bf16 ? 32 : 64) * 2;
+  double peak = bf16 ? gopsOf(operations,
+                              [] {
+                                asm volatile("tdpbf16ps %%tmm6, %%tmm4, %%tmm0\n"
+                                             "tdpbf16ps %%tmm6, %%tmm4, %%tmm1\n"
+                                             "tdpbf16ps %%tmm6, %%tmm4, %%tmm2\n"
+                                             "tdpbf16ps %%tmm6, %%tmm4, %%tmm3\n" ::);
+                              })
+                     : gopsOf(operations, [] {
+                         asm volatile("tdpbssd %%tmm6, %%tmm4, %%tmm0\n"
+                                      "tdpbssd %%tmm6, %%tmm4, %%tmm1\n"
+                                      "tdpbssd %%tmm6, %%tmm4, %%tmm2\n"
+                                      "tdpbssd %%tmm6, %%tmm4, %%tmm3\n" ::);
+                       });
+  asm volatile("tilerelease" ::);
+  return peak;
 }
 
 int main(int argc, char **argv) {
@@ -100,7 +158,7 @@ int main(int argc, char **argv) {
   if (formats.empty())
     for (const char *name : {"q4_0", "q8_0", "q4_K", "q6_K", "int3_g24"})
       formats.push_back(name);
-  auto target = target::lookup(assembly ? targetName : std::string("native"));
+  auto target = target::lookup(targetName);
   if (!target) {
     std::fprintf(stderr, "%s\n", llvm::toString(target.takeError()).c_str());
     return 1;
@@ -109,6 +167,8 @@ int main(int argc, char **argv) {
     return 1;
   if (prefetch >= 0)
     target->prefetchBytes = prefetch;
+  if (panelsAtOnce > 0)
+    target->panelsAtOnce = panelsAtOnce;
   size_t probeBytes = size_t(megabytes * 1e6) / 256 * 256;
   Buffer probe(probeBytes);
   std::memset(probe.get(), 1, probeBytes);
@@ -118,9 +178,19 @@ int main(int argc, char **argv) {
              readAll(probe.get() + t * share, share);
            });
   };
-  double peak = peakGops() * threads;
-  std::printf("%s, %d thread(s), %ld x %ld, dot peak %.0f GOPS\n", target->name.c_str(),
-              int(threads), long(rows), long(columns), peak);
+  bool tiles = activation == "bf16" ? target->amxBf16 : target->amxInt8;
+  if (!assembly)
+    requestTiles(*target);
+  double peak = assembly ? 0 : threads * (tiles ? tilePeak(activation == "bf16")
+                           : target->intDot == target::IntDot::Vnni512 ? vnniPeak()
+                                                                      : maddubsPeak());
+  std::printf("%s, %d thread(s), %ld x %ld, peak %.0f GOPS (%s)\n", target->name.c_str(),
+              int(threads), long(rows), long(columns), peak,
+              tiles ? "tiles"
+              : target->intDot == target::IntDot::Vnni512 ? "vpdpbusd"
+                                                          : "vpmaddubsw");
+  if (tiles && !assembly)
+    std::printf("vpdpbusd alone: %.0f GOPS\n", threads * vnniPeak());
   std::printf("%-14s %9s %9s %9s %6s | %9s %9s %6s | %s\n", "format", "bits/w", "GB/s", "read",
               "ratio", "M=128", "M=512", "peak", "compile s (instructions)");
   Activation act = activation == "f32"    ? Activation::F32

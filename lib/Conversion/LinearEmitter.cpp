@@ -13,8 +13,6 @@ using namespace quern;
 using namespace quern::conversion;
 using namespace quern::conversion::detail;
 
-static constexpr int64_t tokensPerSuperblock = 64;
-
 Activation conversion::fastActivation(const target::TargetInfo &target,
                                       const format::PackedLayout &weight) {
   return format::prefersInt8Activations(weight) ? Activation::Q8 : Activation::BF16;
@@ -77,7 +75,7 @@ public:
 
   void emit() {
     if (desc.maxTokens > 1) {
-      sums = v.scratch(std::min(desc.maxTokens, tokensPerSuperblock) * 16, v.b.getF32Type());
+      sums = v.scratch(std::min(desc.maxTokens, strategy.tokensPerSuperblock()) * 16, v.b.getF32Type());
       strategy.allocate();
     } else {
       strategy.allocate();
@@ -90,27 +88,46 @@ public:
 private:
   Parts zeros() { return Parts(v.parts, v.splat(v.floats(), 0.0)); }
 
+  /// Panels side by side as long as there are enough, the rest one by one.
   void oneToken() {
-    Value token = v.index(0), start = x.tokenStart(v, token);
-    v.loop(o.begin, o.end, 1, [&](Value panel) {
-      Parts acc = zeros();
-      if (layout.fullSteps() > 0) {
-        SmallVector<Value> sum = v.loop(
-            v.index(0), v.index(layout.fullSteps()), 1, acc, [&](Value step, ValueRange carried) {
-              Parts next = strategy.direct(weights.position(panel, step, false), start,
-                                           Parts(carried.begin(), carried.end()));
-              return SmallVector<Value>(next.begin(), next.end());
-            });
-        acc.assign(sum.begin(), sum.end());
+    Value done = o.begin;
+    for (int64_t atOnce : {strategy.panelsAtOnce(), int64_t(1)}) {
+      Value end = o.end;
+      if (atOnce > 1) {
+        Value left = arith::SubIOp::create(v.b, v.loc, o.end, done);
+        end = v.add(done, v.mul(v.div(left, atOnce), atOnce));
       }
-      if (layout.tailColumns())
-        acc =
-            strategy.direct(weights.position(panel, v.index(layout.fullSteps()), true), start, acc);
-      weights.forget();
+      v.loop(done, end, atOnce, [&](Value panel) { panelsTimesToken(panel, atOnce); });
+      if (atOnce == 1)
+        return;
+      done = end;
+    }
+  }
+
+  void panelsTimesToken(Value first, int64_t count) {
+    Value token = v.index(0), start = x.tokenStart(v, token);
+    SmallVector<Value> acc(count * v.parts, v.splat(v.floats(), 0.0));
+    auto times = [&](Value step, bool tail, ValueRange carried) {
+      SmallVector<Value> next;
+      for (int64_t i = 0; i < count; ++i) {
+        auto from = carried.begin() + i * v.parts;
+        next.append(strategy.direct(weights.position(v.add(first, i), step, tail), start,
+                                    Parts(from, from + v.parts)));
+      }
+      return next;
+    };
+    if (layout.fullSteps() > 0)
+      acc = v.loop(v.index(0), v.index(layout.fullSteps()), 1, acc,
+                   [&](Value at, ValueRange carried) { return times(at, false, carried); });
+    if (layout.tailColumns())
+      acc = times(v.index(layout.fullSteps()), true, acc);
+    weights.forget();
+    for (int64_t i = 0; i < count; ++i) {
+      Parts sum(ArrayRef<Value>(acc).slice(i * v.parts, v.parts));
       writeOut(
-          panel, [&](Value row) { finishToken(token, start, row, acc); },
-          [&](Value row, Value mask) { finishToken(token, start, row, acc, mask); });
-    });
+          v.add(first, i), [&](Value row) { finishToken(token, start, row, sum); },
+          [&](Value row, Value mask) { finishToken(token, start, row, sum, mask); });
+    }
   }
 
   void manyTokens() {
@@ -121,9 +138,10 @@ private:
                                      v.index(fewest));
       v.ifElse(enough, [&] { strategy.configureTiles(); }, nullptr);
     }
-    v.loop(v.index(0), o.tokenCount, tokensPerSuperblock, [&](Value first) {
+    int64_t superblock = strategy.tokensPerSuperblock();
+    v.loop(v.index(0), o.tokenCount, superblock, [&](Value first) {
       Value rest = arith::SubIOp::create(v.b, v.loc, o.tokenCount, first);
-      Value count = v.min(rest, v.index(tokensPerSuperblock));
+      Value count = v.min(rest, v.index(superblock));
       v.loop(o.begin, o.end, 1, [&](Value panel) { panelTimesTokens(panel, first, count); });
     });
     if (enough)

@@ -36,6 +36,10 @@ public:
       return {6, 4, 1};
     return {widenedTokens(), 1};
   }
+  int64_t tokensPerSuperblock() const override {
+    return useTiles ? TileCode::tokensInCache(x.layout.paddedK * 2)
+                    : Strategy::tokensPerSuperblock();
+  }
   int64_t tokensForTiles() const override { return useTiles ? TileCode::tokens : 0; }
   void configureTiles() override { tiles.configure(); }
   void releaseTiles() override { tiles.release(); }

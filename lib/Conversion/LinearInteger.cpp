@@ -9,10 +9,14 @@
 //
 // bf16 activations have int16 codes (ActivationLayout), and codes of weights are widened to 16
 // bits: even bytes in one vector, odd ones in another. D stays below 2^28 and is rounded once.
+// Tiles take the bf16 values themselves, and codes as bf16, which holds them exactly:
+//
+//   sum w x = ws D + offset xs S,  D = sum (code - bias) x in f32
 //
 //===----------------------------------------------------------------------===//
 #include "LinearStrategy.h"
 #include "LinearTiles.h"
+#include <cmath>
 #include <numeric>
 
 using namespace mlir;
@@ -33,14 +37,23 @@ public:
   IntegerStrategy(VectorCode &v, const format::PackedLayout &layout, WeightReader &weights,
                   const ActivationSource &x)
       : Strategy(v, layout, weights, x), words(x.layout.kind == Activation::BF16), run(tileRun()),
-        tiles(v, std::min<int64_t>(run, 64)) {}
+        signedCodes(run && !words && canSign()),
+        tiles(v, words ? 2 * std::min<int64_t>(run, 32) : std::min<int64_t>(run, 64)) {}
 
-  int64_t stepsPerBlock() const override { return std::max<int64_t>(1, 512 / layout.step); }
+  int64_t stepsPerBlock() const override {
+    return std::max<int64_t>(1, (run ? 768 : 512) / layout.step);
+  }
+  int64_t tokensPerSuperblock() const override {
+    if (!run)
+      return Strategy::tokensPerSuperblock();
+    return TileCode::tokensInCache(words ? x.layout.paddedK * 2 : x.layout.bytes);
+  }
   SmallVector<int64_t> tokenBlocks() const override {
     if (run)
       return {TileCode::tokens, 8, 1};
     return {v.width == 16 ? 8 : 4, 1};
   }
+  int64_t panelsAtOnce() const override { return v.target.panelsAtOnce; }
   int64_t tokensForTiles() const override { return run ? TileCode::tokens : 0; }
   void configureTiles() override { tiles.configure(); }
   void releaseTiles() override { tiles.release(); }
@@ -51,8 +64,10 @@ public:
     segmentCount = stepSegments(layout.step).size();
     factorFloats = segmentCount * 3 * 16;
     factors = v.scratch(steps * factorFloats, v.b.getF32Type());
+    if (run && words)
+      pairs = v.scratch(steps * layout.step * 16, v.b.getBF16Type());
     if (run)
-      products = v.scratch(TileCode::sumTiles * TileCode::tokens * 16, v.b.getI32Type());
+      products = v.scratch(2 * runsAtOnce * tileInts, v.b.getI32Type());
   }
   Parts direct(const StepPosition &at, Value token, Parts acc) override {
     weights.prefetch(at);
@@ -67,10 +82,17 @@ public:
 
   void unpack(const StepPosition &at, Value slot) override {
     Value codeBase = v.mul(slot, layout.step * 16 * codeBytes());
+    Value pairBase = v.mul(slot, layout.step * 16);
     for (int64_t quad = 0; quad < at.columns / 4; ++quad)
-      for (int64_t part = 0; part < v.parts; ++part)
-        for (auto [i, vector] : llvm::enumerate(widen(weights.quadOperand(at, quad, part))))
-          v.store(vector, codes, codeBase, unpackedOffset(quad, part, i));
+      for (int64_t part = 0; part < v.parts; ++part) {
+        Value bytes = weights.quadOperand(at, quad, part);
+        for (auto [i, vector] : llvm::enumerate(widen(bytes))) {
+          Value stored = signedCodes ? v.minus(vector, biasBytes()) : vector;
+          v.store(stored, codes, codeBase, unpackedOffset(quad, part, i));
+        }
+        if (pairs)
+          storePairs(bytes, pairBase, quad);
+      }
     Value factorBase = v.mul(slot, factorFloats);
     for (auto [i, segment] : llvm::enumerate(stepSegments(at.columns))) {
       SegmentFactors f = segmentFactors(at, segment);
@@ -103,7 +125,7 @@ public:
     return acc;
   }
 
-  /// By tiles where all runs are whole, a few at a time to hide the latency of each.
+  /// By tiles where all runs are whole.
   void multiply(const UnpackedSteps &steps, const TokenBlock &block) override {
     if (block.count != TileCode::tokens || steps.extent.columns != layout.step)
       return Strategy::multiply(steps, block);
@@ -113,11 +135,9 @@ public:
       acc.push_back(loadSums(block, t)[0]);
     }
     Value runs = v.div(v.mul(steps.count, layout.step), run), done = v.index(0);
-    for (int64_t atOnce : {TileCode::sumTiles, 1}) {
+    for (int64_t atOnce : {runsAtOnce, int64_t(1)}) {
       Value end = v.mul(v.div(runs, atOnce), atOnce);
-      acc = v.loop(done, end, atOnce, acc, [&](Value first, ValueRange carried) {
-        return multiplyRuns(first, atOnce, steps.column, starts, carried);
-      });
+      acc = multiplyRuns(done, end, atOnce, steps.column, starts, acc);
       done = end;
     }
     for (int64_t t = 0; t < block.count; ++t)
@@ -159,9 +179,11 @@ private:
   }
   Quad loadQuad(Value base, int64_t quad, int64_t part) {
     Quad result;
-    for (int64_t i = 0; i < codeBytes(); ++i)
-      result.push_back(
-          v.load(codes, base, unpackedOffset(quad, part, i), words ? v.shorts() : v.bytes()));
+    for (int64_t i = 0; i < codeBytes(); ++i) {
+      Value stored =
+          v.load(codes, base, unpackedOffset(quad, part, i), words ? v.shorts() : v.bytes());
+      result.push_back(signedCodes ? v.plus(stored, biasBytes()) : stored);
+    }
     return result;
   }
   /// A token's codes of the quad that begins `column` columns after `start`, for all lanes.
@@ -205,57 +227,118 @@ private:
     return result;
   }
 
-  /// The columns over which tiles add up integers: all scales are constant, and sums stay below
-  /// 2^24. 0 if groups are not whole tiles, or the target has none.
-  int64_t tileRun() const {
-    if (words || !v.target.amxInt8 || weights.operand().isSigned || !TileCode::canLoad(x.buffer))
-      return 0;
-    int64_t columns = x.layout.kind == Activation::Q8 ? 32 : 256;
-    for (const format::PackedLevel &level : layout.levels)
-      columns = std::gcd(columns, level.groupColumns);
-    return columns % 32 || std::lcm(columns, layout.step) != std::max(columns, layout.step)
-               ? 0
-               : columns;
+  /// A quad of the 16 rows as two rows of a right-hand tile of bf16, bias taken off.
+  void storePairs(Value bytes, Value base, int64_t quad) {
+    bool isSigned = canSign();
+    Value all = v.as(isSigned ? v.minus(bytes, biasBytes()) : bytes, v.ints());
+    auto column = [&](int64_t i) {
+      Value code = isSigned ? v.shiftRightSigned(v.shiftLeft(all, 24 - 8 * i), 24)
+                            : v.bitAnd(v.shiftRight(all, 8 * i), 255);
+      return v.as(v.toFloat(code), v.ints()); // at most 8 bits: the lower half is zero
+    };
+    for (int64_t i = 0; i < 4; i += 2)
+      v.store(v.bitOr(v.shiftRight(column(i), 16), column(i + 1)), pairs, base,
+              (quad * 4 + i) * 16);
   }
 
-  /// `count` runs from `first` on, for 16 tokens that start at `starts`. `base` is the column
-  /// of the row where the scratch begins.
-  SmallVector<Value> multiplyRuns(Value first, int64_t count, Value base, ArrayRef<Value> starts,
-                                  ValueRange acc) {
-    int64_t columns = std::min<int64_t>(run, 64); // of a tile
+  /// The columns over which tiles add up products: all scales are constant, and integer sums stay
+  /// below 2^24. 0 if groups are not whole rows of a tile, or the target has none.
+  int64_t tileRun() const {
+    if (!(words ? v.target.amxBf16 : v.target.amxInt8) || weights.operand().isSigned ||
+        !TileCode::canLoad(x.buffer))
+      return 0;
+    if (words && (!layout.spec.zero.empty() || (weights.operandBias() != 0 && !canSign())))
+      return 0;
+    bool perGroup = words ? hasOffset() : x.layout.kind == Activation::Q8;
+    int64_t columns = perGroup ? 32 : 256;
+    for (const format::PackedLevel &level : layout.levels)
+      columns = std::gcd(columns, level.groupColumns);
+    bool whole =
+        columns % 16 == 0 && std::lcm(columns, layout.step) == std::max(columns, layout.step);
+    for (Segment segment : stepSegments(layout.step)) // factors are found by number
+      whole &= segment.end - segment.begin == std::min<int64_t>(columns, 32);
+    return whole ? columns : 0;
+  }
+  /// Whether codes less their bias are signed bytes: tiles take these as well, and then there is
+  /// no bias left to correct for, in any product. (Integers either way: the same bits.)
+  bool canSign() const {
+    float bias = weights.operandBias();
+    return layout.spec.zero.empty() && bias == std::round(bias) && bias >= 1 && bias <= 128 &&
+           weights.operand().largest - bias <= 127;
+  }
+  Value biasBytes() { return v.splat(v.bytes(), int64_t(weights.operandBias())); }
+
+  /// Runs from `begin` to `end`, a multiple of `atOnce`, of 16 tokens that start at `starts`. While
+  /// one lot of products is scaled and added up, tiles multiply the next. `base` is the column of
+  /// the row where the scratch begins.
+  SmallVector<Value> multiplyRuns(Value begin, Value end, int64_t atOnce, Value base,
+                                  ArrayRef<Value> starts, ArrayRef<Value> acc) {
+    auto isLess = [&](Value a, Value c) -> Value {
+      return arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::ult, a, c);
+    };
+    v.ifElse(
+        isLess(begin, end), [&] { tileProducts(begin, atOnce, base, starts[0], v.index(0)); },
+        nullptr);
+    SmallVector<Value> carried(acc);
+    carried.push_back(v.index(0));
+    carried = v.loop(begin, end, atOnce, carried, [&](Value first, ValueRange now) {
+      Value next = v.add(first, atOnce);
+      Value other = arith::SubIOp::create(v.b, v.loc, v.index(atOnce * tileInts), now.back());
+      v.ifElse(
+          isLess(next, end), [&] { tileProducts(next, atOnce, base, starts[0], other); }, nullptr);
+      SmallVector<Value> sums = addProducts(first, atOnce, base, starts, now.drop_back(), now.back());
+      sums.push_back(other);
+      return sums;
+    });
+    carried.pop_back();
+    return carried;
+  }
+
+  /// Multiplies `count` runs from `first` on, into `products` from `to` on.
+  void tileProducts(Value first, int64_t count, Value base, Value start, Value to) {
+    int64_t size = codeBytes(), columns = std::min<int64_t>(run, 64 / size); // of a tile
+    Value right = words ? pairs : codes;
     Value column = v.mul(first, run);
-    Value columnInRow = v.add(base, column);
-    constexpr int64_t tileInts = TileCode::tokens * 16;
+    Value left = v.add(start, v.mul(v.add(base, column), size));
     for (int64_t i = 0; i < count; ++i) {
       int sum = TileCode::sums + i;
       tiles.zero(sum);
       for (int64_t at = 0; at < run; at += columns) {
         int64_t k = i * run + at;
         int other = k / columns % 2;
-        tiles.load(TileCode::left + other, x.buffer, v.add(v.add(starts[0], columnInRow), k),
-                   x.tokenStride());
-        tiles.load(TileCode::right + other, codes, v.add(v.mul(column, 16), k * 16), 64);
-        tiles.dotBytes(sum, TileCode::left + other, TileCode::right + other);
+        int a = TileCode::left + other, c = TileCode::right + other;
+        tiles.load(a, x.buffer, v.add(left, k * size), x.tokenStride());
+        tiles.load(c, right, v.add(v.mul(column, 16), k * 16), 64);
+        words ? tiles.dotBF16(sum, a, c) : tiles.dotBytes(sum, a, c, signedCodes);
       }
     }
     for (int64_t i = 0; i < count; ++i)
-      tiles.store(TileCode::sums + i, products, v.index(i * tileInts), 64);
+      tiles.store(TileCode::sums + i, products, v.add(to, i * tileInts), 64);
+  }
+
+  /// Scales what tileProducts has multiplied and adds it to the sums of 16 tokens.
+  SmallVector<Value> addProducts(Value first, int64_t count, Value base, ArrayRef<Value> starts,
+                                 ValueRange acc, Value from) {
+    // Steps lie one after the other in the scratch, and so do the factors of their segments.
+    int64_t segment = std::min<int64_t>(run, 32);
     SmallVector<Parts> sums;
     for (Value value : acc)
       sums.push_back({value});
     for (int64_t i = 0; i < count; ++i) {
-      // Steps lie one after the other in the scratch, and their factors are by 32 columns.
-      Value factor = v.mul(v.div(v.add(column, i * run), 32), 3 * 16);
+      Value column = v.mul(v.add(first, i), run);
+      Value factor = v.mul(v.div(column, segment), 3 * 16);
       auto get = [&](bool present, int64_t which) -> Parts {
         if (!present)
           return {};
         return {v.load(factors, factor, which * 16, v.floats())};
       };
-      SegmentFactors f = {get(true, 0), get(hasZero(), 1), get(hasOffset(), 2)};
+      SegmentFactors f = {get(true, 0), get(hasZero() && !signedCodes && !words, 1),
+                          get(hasOffset(), 2)};
       SmallVector<Parts> dots;
       for (int64_t t = 0; t < TileCode::tokens; ++t)
-        dots.push_back({v.load(products, v.index(0), i * tileInts + t * 16, v.ints())});
-      accumulate({0, run}, v.add(columnInRow, i * run), starts, f, dots, sums);
+        dots.push_back(
+            {v.load(products, from, i * tileInts + t * 16, words ? v.floats() : v.ints())});
+      accumulate({0, run}, v.add(base, column), starts, f, dots, sums);
     }
     SmallVector<Value> result;
     for (Parts &parts : sums)
@@ -384,23 +467,29 @@ private:
     return result;
   }
 
-  /// Adds a segment's D, scaled, to the accumulators.
+  /// Scales before `column`, which may lie within a group of activations.
+  Value bytesBefore(Value column) {
+    return run && run < 32 ? v.mul(v.div(column, 32), 4) : v.div(column, 8);
+  }
+
+  /// Adds a segment's D, scaled, to the accumulators. D of floats has the activations' scale in it.
   void accumulate(Segment segment, Value column, ArrayRef<Value> tokens, const SegmentFactors &f,
                   ArrayRef<Parts> sums, SmallVector<Parts> &acc) {
     for (auto [t, token] : llvm::enumerate(tokens)) {
       Value scale, sum;
-      if (x.layout.kind != Activation::Int8)
-        scale = v.broadcastFloat(v.loadScalar(x.buffer, v.add(token, v.div(column, 8)),
+      bool scaled = isa<FloatType>(getElementTypeOrSelf(sums[t][0].getType()));
+      if (x.layout.kind != Activation::Int8 && !(scaled && f.offset.empty()))
+        scale = v.broadcastFloat(v.loadScalar(x.buffer, v.add(token, bytesBefore(column)),
                                               x.layout.scalesOffset + segment.begin / 32 * 4,
                                               v.b.getF32Type()));
       if (!f.minusZero.empty() || !f.offset.empty())
         sum = v.broadcastFloat(sumOfCodes(token, column, segment));
       Value scaledSum = sum && !f.offset.empty() && scale ? v.times(sum, scale) : sum;
       for (int64_t part = 0; part < v.parts; ++part) {
-        Value d = v.toFloat(sums[t][part]);
+        Value d = scaled ? sums[t][part] : v.toFloat(sums[t][part]);
         if (!f.minusZero.empty())
           d = v.fma(f.minusZero[part], sum, d);
-        if (scale)
+        if (scale && !scaled)
           d = v.times(d, scale);
         Value &into = acc[t][part];
         into = v.fma(d, f.scale[part], into);
@@ -410,10 +499,17 @@ private:
     }
   }
 
-  const bool words;  ///< int16 codes of activations
-  const int64_t run; ///< columns; 0 without tiles
+  /// Two lots of products are 4 KB: no load of one is taken for one of the other's stores, which
+  /// processors tell apart by the lower 12 bits of the address.
+  static constexpr int64_t runsAtOnce = 2;
+  static constexpr int64_t tileInts = TileCode::tokens * 16; ///< a tile of sums
+
+  const bool words;       ///< int16 codes of activations
+  const int64_t run;      ///< columns; 0 without tiles
+  const bool signedCodes; ///< in the scratch: without the operand's bias
   TileCode tiles;
   Value codes, factors, products;
+  Value pairs; ///< codes as bf16, [column / 2][16 rows][2]; null without tiles of bf16
   int64_t segmentCount = 0, factorFloats = 0;
 };
 } // namespace

@@ -70,6 +70,11 @@ public:
 
   /// Steps unpacked together before tokens are run over them.
   virtual int64_t stepsPerBlock() const = 0;
+  /// Panels for which `direct` runs side by side.
+  virtual int64_t panelsAtOnce() const { return 1; }
+  /// Tokens for which a panel is unpacked once: as many as keep their activations in the
+  /// second-level cache, from which every panel reads them again.
+  virtual int64_t tokensPerSuperblock() const { return 64; }
   /// How many tokens may share one pass over unpacked weights, largest first; one always may.
   virtual llvm::SmallVector<int64_t> tokenBlocks() const = 0;
   /// Fewest tokens for which tile registers are used; 0 for a strategy without.

@@ -12,6 +12,7 @@
 #define QUERN_LIB_CONVERSION_LINEARTILES_H
 
 #include "LinearBuilder.h"
+#include <algorithm>
 
 namespace quern::conversion::detail {
 
@@ -38,9 +39,9 @@ public:
   void store(int tile, Value memref, Value offset, int64_t stride) {
     call("llvm.x86.tilestored64", {number(tile), address(memref, offset), strideOf(stride)});
   }
-  /// Signed bytes of `a` by unsigned ones of `c`, into 32-bit integers.
-  void dotBytes(int sum, int a, int c) {
-    call("llvm.x86.tdpbsud", {number(sum), number(a), number(c)});
+  /// Signed bytes of `a` by signed or unsigned ones of `c`, into 32-bit integers.
+  void dotBytes(int sum, int a, int c, bool isSigned) {
+    call(isSigned ? "llvm.x86.tdpbssd" : "llvm.x86.tdpbsud", {number(sum), number(a), number(c)});
   }
   /// Into f32; subnormals count as zero.
   void dotBF16(int sum, int a, int c) {
@@ -50,6 +51,12 @@ public:
   /// Whether tiles can be loaded from the buffer: its address is all there is to know.
   static bool canLoad(Value memref) {
     return mlir::cast<mlir::MemRefType>(memref.getType()).getLayout().isIdentity();
+  }
+
+  /// How many tokens, whose activations take `bytes` each, stay in three quarters of the
+  /// second-level cache (2 MB a core wherever there are tiles) beside the weights.
+  static int64_t tokensInCache(int64_t bytes) {
+    return std::clamp<int64_t>((3 << 19) / bytes / 64 * 64, 64, 512);
   }
 
 private:

@@ -13,7 +13,12 @@ using kernel::Domain;
 /// Slots a cache type has room for; the number in use is the runtime's.
 static constexpr int64_t slotBound = 1024;
 /// Queries of a kv head worked on together when there are many tokens.
-static constexpr int64_t tokensPerBlock = 16, rowsAtOnce = 4;
+static constexpr int64_t tokensPerBlock = 16;
+/// Rows at a time: eight sums in registers, 16 lanes each row, keep both units for
+/// multiply-adds busy.
+static int64_t rowsAtOnceOn(const target::TargetInfo &target) {
+  return target.vectorBits >= 512 ? 8 : 4;
+}
 
 LogicalResult ScheduleBuilder::convert(RMSNormOp op) {
   Value x = buffer(op.getX()), gain = weight(op.getGain(), b.getF32Type());
@@ -146,6 +151,7 @@ LogicalResult ScheduleBuilder::convert(AttentionOp op) {
     blocks = {Domain::Blocks,
               kernel::UnitsOp::create(b, b.getIndexType(), tokenCount, tokensPerBlock, kvHeads),
               tokenCount};
+  int64_t rowsAtOnce = rowsAtOnceOn(target);
   launch(shapeName("attention", {heads, kvHeads, dim}), attend, blocks, [&](KernelBody &body) {
     ValueRange v = body.buffers;
     size_t n = v.size();

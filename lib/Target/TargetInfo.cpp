@@ -42,7 +42,7 @@ ArrayRef<TargetInfo> knownTargets() {
        .vectorBits = 512, .intDot = IntDot::Vnni512, .prefetchBytes = 2304},
       {.name = "sapphirerapids", .triple = linuxX86, .cpu = "sapphirerapids",
        .features = amxFeatures, .vectorBits = 512, .intDot = IntDot::Vnni512, .amxInt8 = true,
-       .amxBf16 = true, .prefetchBytes = 1152},
+       .amxBf16 = true, .prefetchBytes = 1152, .panelsAtOnce = 4},
   };
   return targets;
 }

@@ -32,7 +32,7 @@ func.func private @bytes(%q: memref<4096xi8>, %w: memref<3456xi8>, %out: memref<
   // AMX: llvm.x86.tilezero
   // AMX: llvm.x86.tileloadd64
   // AMX: llvm.x86.tileloadd64
-  // AMX: llvm.x86.tdpbsud
+  // AMX: llvm.x86.tdpbssd
   // AMX: llvm.x86.tilestored64
   // AMX: llvm.x86.avx512.vpdpbusd.512
   // AMX: scf.if %[[ENOUGH]]
@@ -43,8 +43,7 @@ func.func private @bytes(%q: memref<4096xi8>, %w: memref<3456xi8>, %out: memref<
   return
 }
 
-// With tiles, sums pass through memory as they lie: loaded and stored as tiles. Without, the
-// activations are int16.
+// Tiles of bf16 multiply codes that are integers as they are; elsewhere the activations are int16.
 // BYTES-LABEL: func.func private @bf16
 func.func private @bf16(%x: memref<14336xi8>, %w: memref<3456xi8>, %out: memref<32x96xf32>,
                         %begin: index, %end: index, %tokens: index) {

@@ -29,9 +29,9 @@ Activation fastActivation(const target::TargetInfo &target, const format::Packed
 /// One token's activations as kernels read them. F32 has no buffer of its own: kernels read
 /// the rows themselves. The others are written by emitQuantizeActivations.
 ///
-/// BF16 on a target with bf16 tiles: the rounded values, 2 bytes each. Elsewhere twice: as f32 at
-/// 0, for weights that are decoded to f32; and, for weights of integer codes, as int16 in groups of
-/// 32 with a scale that is a power of two, 2^(e - 14) if the largest value is in [2^e, 2^(e + 1)). A
+/// BF16 twice: at 0 the rounded values, as bf16 on a target with tiles of it, elsewhere as f32, for
+/// weights that are decoded to f32; and, for weights of integer codes, as int16 in groups of 32
+/// with a scale that is a power of two, 2^(e - 14) if the largest value is in [2^e, 2^(e + 1)). A
 /// value of at least 2^(e - 7) is kept exactly, smaller ones to 2^(e - 15). Each four columns lie as
 /// 0, 2, 1, 3: one instruction takes even bytes of codes, another one the odd.
 ///

@@ -34,10 +34,13 @@ struct TargetInfo {
   bool armI8mm = false;
   /// Tuning, measured per microarchitecture: see docs/Performance.md.
   unsigned prefetchBytes = 0;
+  /// Panels of weights read side by side for one token: each is a stream of its own to the
+  /// prefetchers of the hardware.
+  unsigned panelsAtOnce = 1;
 
   /// Products of int16 pairs added up in 32 bits (vpmaddwd, vpdpwssd), worth taking for bf16
-  /// activations where no unit multiplies bf16 itself.
-  bool hasWordProducts() const { return isX86() && !amxBf16; }
+  /// activations of single tokens, and of all where no tiles multiply bf16 itself.
+  bool hasWordProducts() const { return isX86(); }
 
   bool isX86() const;
   bool isAArch64() const;

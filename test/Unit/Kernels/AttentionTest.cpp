@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Reference/Attention.h"
 #include "KernelJit.h"
+#include "quern/Target/TargetInfo.h"
 #include <cmath>
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -24,7 +25,9 @@ struct Case {
 
 constexpr int64_t capacity = 224, slots = 3, maxTokens = 200;
 
-std::string kernels(const Case &c) {
+std::string kernels(const Case &c, const std::string &target) {
+  // As the schedule chooses them (ScheduleAttention.cpp).
+  int64_t rowBlock = cantFail(quern::target::lookup(target)).vectorBits >= 512 ? 8 : 4;
   bool nibbles = c.format == reference::CacheFormat::Q4;
   bool coded = nibbles || c.format == reference::CacheFormat::Q8_0;
   std::string element = coded ? "i8" : c.format == reference::CacheFormat::F16 ? "f16" : "f32";
@@ -61,7 +64,7 @@ std::string kernels(const Case &c) {
         ", kv_heads = " + std::to_string(c.kvHeads) + ", capacity = " + std::to_string(capacity) +
         ", scale = " + scale + " : f32, window = " + std::to_string(c.window) +
         ", softcap = " + cap + " : f32, token_block = " + (many ? "16" : "1") + ", row_block = " +
-        (many ? "4" : std::to_string(std::min<int64_t>(4, c.heads / c.kvHeads))) + bits +
+        std::to_string(many ? rowBlock : std::min(rowBlock, c.heads / c.kvHeads)) + bits +
         "} : " + q + ", " + cache + ", " + cache + scaleTypes + ", " + ids + ", " + ids + ", " + q +
         "\nreturn }\n";
   return text;
@@ -74,7 +77,7 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Attention);
 class Pair {
 public:
   explicit Pair(const std::tuple<Case, std::string> &parameters)
-      : c(std::get<0>(parameters)), jit(kernels(c), std::get<1>(parameters)),
+      : c(std::get<0>(parameters)), jit(kernels(c, std::get<1>(parameters)), std::get<1>(parameters)),
         expectedCache(c.format, slots, capacity, c.kvHeads, c.dim),
         codes(slots * c.kvHeads * capacity * c.dim * 8 + 64, 0xFF), // NaN where nothing is stored
         scales(slots * c.kvHeads * capacity * c.dim / 32 * 4 + 64, 0xFF) {}

@@ -64,8 +64,9 @@ TEST_P(OnX86, AgreesWithTheReference) {
        {std::pair("q4_0", Activation::Q8), std::pair("q4_K", Activation::Q8),
         std::pair("q6_K", Activation::Q8), std::pair("int3_g24", Activation::Q8),
         std::pair("iq4_nl", Activation::Q8), std::pair("iq2_xs", Activation::Q8),
-        std::pair("int4_g128", Activation::Int8), std::pair("nf4", Activation::BF16),
-        std::pair("split<a 32: f16, b: i8, scale f32[1x*]>", Activation::Int8),
+         std::pair("int4_g128", Activation::Int8), std::pair("q8_0", Activation::BF16),
+         std::pair("nf4", Activation::BF16),
+         std::pair("split<a 32: f16, b: i8, scale f32[1x*]>", Activation::Int8),
         std::pair("f16", Activation::F32)})
     check(format, 21, 288, activation, {1, 5, 17, 64}, {Fill::Random}, true);
 }
@@ -115,11 +116,18 @@ TEST_P(OnTiles, Bytes) {
   check("q5_1", 21, 592, Activation::Q8);
   check("int8_channel_asym", 21, 592, Activation::Int8);
   check("int4_g64", 16, 192, Activation::Int8);
+  // Codes signed by taking their bias off; scales of 16 columns, without and with offsets.
+  check("q4_0", 21, 592, Activation::Q8);
+  check("q6_K", 16, 1024, Activation::Q8);
+  check("q2_K", 21, 256, Activation::Q8);
 }
 
 TEST_P(OnTiles, BFloat16) {
   // Codes, floats in pairs of columns; whole blocks of steps, tails of even and odd length.
   check("q4_K", 16, 1024, Activation::BF16);
+  check("q8_0", 21, 1056, Activation::BF16);
+  check("q6_K", 21, 512, Activation::BF16);
+  check("int8_channel", 16, 592, Activation::BF16);
   check("nf4", 21, 556, Activation::BF16);
   check("bf16", 21, 75, Activation::BF16);
   check("f32", 16, 545, Activation::BF16);

@@ -9,6 +9,7 @@
 #include "llvm/IR/Verifier.h"
 #include "llvm/Support/raw_ostream.h"
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <set>
 #include <sys/syscall.h>
@@ -27,8 +28,14 @@ std::vector<target::TargetInfo> test::x86Targets() {
   return found;
 }
 
+/// QUERN_TEST_EMULATE set: only the base target, so that emulation is tested on any host.
+static bool runsNatively(const target::TargetInfo &target) {
+  return target::hostCanRun(target) &&
+         (target.name == "x86-64-v3" || !std::getenv("QUERN_TEST_EMULATE"));
+}
+
 bool test::needsEmulation(const target::TargetInfo &target) {
-  bool native = target::hostCanRun(target);
+  bool native = runsNatively(target);
   static std::set<std::string> said;
   if (said.insert(target.name).second)
     std::printf("[ target   ] %s: %s\n", target.name.c_str(), native ? "native" : "emulated");
@@ -43,7 +50,7 @@ void test::requestTiles(const target::TargetInfo &target) {
 }
 
 target::TargetInfo test::executionTarget(const target::TargetInfo &target) {
-  return target::hostCanRun(target) ? target : cantFail(target::lookup("x86-64-v3"));
+  return runsNatively(target) ? target : cantFail(target::lookup("x86-64-v3"));
 }
 
 namespace {
@@ -60,6 +67,8 @@ public:
         return dotBytes(a(0), a(1), a(2));
       if (name == "pshuf.b.512")
         return halves(a(0), a(1), "llvm.x86.avx2.pshuf.b");
+      if (name == "pmaddw.d.512")
+        return dotWords(a(0), a(1));
       if (name == "permvar.sf.512")
         return permute(a(0), a(1));
       return std::nullopt;
@@ -104,6 +113,18 @@ private:
       types.push_back(v->getType());
     auto *type = FunctionType::get(operands[0]->getType(), types, false);
     return b.CreateCall(call.getModule()->getOrInsertFunction(intrinsic, type), operands);
+  }
+  /// Sum over j < 2 of a[2 i + j] * c[2 i + j], signed words.
+  Value *dotWords(Value *a, Value *c) {
+    unsigned words = cast<FixedVectorType>(a->getType())->getNumElements();
+    auto *wide = FixedVectorType::get(b.getInt32Ty(), words);
+    Value *products = b.CreateMul(b.CreateSExt(a, wide), b.CreateSExt(c, wide));
+    SmallVector<int> even, odd;
+    for (unsigned i = 0; i < words; i += 2) {
+      even.push_back(int(i));
+      odd.push_back(int(i) + 1);
+    }
+    return b.CreateAdd(b.CreateShuffleVector(products, even), b.CreateShuffleVector(products, odd));
   }
   /// An instruction that works within 128-bit lanes, on both halves.
   Value *halves(Value *a, Value *c, StringRef intrinsic) {

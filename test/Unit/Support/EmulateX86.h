@@ -22,7 +22,8 @@ namespace quern::test {
 std::vector<target::TargetInfo> x86Targets();
 
 /// Whether `target`'s code has to be rewritten to run here. Says on standard output, once for
-/// each target, which way it goes.
+/// each target, which way it goes. With QUERN_TEST_EMULATE in the environment, everything but
+/// x86-64-v3 has to, whatever the host has.
 bool needsEmulation(const target::TargetInfo &target);
 
 /// Asks the system for the tile registers, where `target` has them and runs natively.

@@ -228,14 +228,17 @@ Expected<test::Kernel> test::compileKernel(const LinearDesc &desc, const target:
                                            Effort effort) {
   Kernel kernel;
   requestTiles(target);
-  kernel.roundsWeights = target.amxBf16 && desc.activation == Activation::BF16;
   auto layout = format::PackedLayout::get(desc.weight, desc.n, desc.k);
   if (!layout)
     return layout.takeError();
-  kernel.wordActivations = target.hasWordProducts() && desc.activation == Activation::BF16 &&
-                           format::hasIntegerProducts(*layout);
+  bool integers = format::hasIntegerProducts(*layout);
+  bool bf16Tiles = target.amxBf16 && desc.activation == Activation::BF16;
+  kernel.roundsWeights = bf16Tiles && !integers;
+  kernel.wordActivations =
+      target.hasWordProducts() && desc.activation == Activation::BF16 && integers;
+  kernel.tilesBesideWords = bf16Tiles && integers;
   kernel.hasOwnOrder =
-      kernel.roundsWeights || (target.amxInt8 && desc.activation == Activation::Int8);
+      bf16Tiles || (target.amxInt8 && desc.activation == Activation::Int8);
   auto object = translateKernel(desc, target, Output::RunnableObject, &kernel, effort);
   if (!object)
     return object.takeError();

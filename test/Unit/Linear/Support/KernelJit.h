@@ -32,6 +32,7 @@ struct Kernel {
   QuantizeFunction quantize = nullptr; ///< null for Activation::F32
   bool roundsWeights = false;          ///< multiplies weights rounded to bf16
   bool wordActivations = false;        ///< multiplies bf16 as int16 (see ActivationLayout)
+  bool tilesBesideWords = false;       ///< and in tiles as they are
   /// Sums of several tokens are formed in another order than those of one.
   bool hasOwnOrder = false;
   double lowerSeconds = 0, optimizeSeconds = 0, codegenSeconds = 0;

@@ -232,6 +232,24 @@ static std::vector<float> roundedWeights(const format::Spec &spec, const CodedMa
   return all;
 }
 
+/// What the int16 codes of one token may differ from the bf16 values that tiles multiply: half a
+/// step of each group, by the weights' magnitudes.
+static void addWordRounding(const reference::Matrix &x, const reference::Matrix &w,
+                            llvm::MutableArrayRef<double> magnitude) {
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t begin = 0; begin < x.cols; begin += 32) {
+      size_t length = std::min<int64_t>(32, x.cols - begin);
+      float largest = reference::groupAbsMax(x.row(t).subspan(begin, length));
+      if (!std::isfinite(largest))
+        continue;
+      double half = std::ldexp(1.0, std::ilogb(largest) - 15);
+      for (int64_t n = 0; n < w.rows; ++n)
+        for (float value : w.row(n).subspan(begin, length))
+          magnitude[t * w.rows + n] +=
+              std::fabs(value) * half / (reference::f32Epsilon * reference::defaultToleranceFactor);
+    }
+}
+
 /// Tiles take values of bf16 and sums below f32's normal range for zero: what a product loses
 /// then, in units of f32's epsilon as magnitudes are.
 static void addFlushed(const reference::Matrix &x, const reference::Matrix &w,
@@ -288,7 +306,7 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
         return "scales of token " + std::to_string(t) + " differ from the reference";
     }
   }
-  if (kernel.wordActivations)
+  if (kernel.wordActivations && !kernel.tilesBesideWords)
     for (int64_t t = 0; t < most; ++t)
       roundToWords(llvm::MutableArrayRef(x).slice(t * k, k));
   std::vector<float> weights =
@@ -320,8 +338,10 @@ std::string test::checkKernel(const Kernel &kernel, const LinearDesc &desc,
     // Products too small for f32's normal range err by up to a unit of its denormals each.
     for (double &sum : magnitude)
       sum += double(k) * 0x1p-149 / reference::f32Epsilon;
-    if (kernel.roundsWeights)
+    if (kernel.roundsWeights || kernel.tilesBesideWords)
       addFlushed(xs, ws, magnitude);
+    if (kernel.tilesBesideWords)
+      addWordRounding(xs, ws, magnitude);
     // x (and weights, where that is due) are rounded alike on both sides: products are those of
     // f32.
     std::string difference = reference::compare({out.data(), size_t(tokens * n)}, expected,
