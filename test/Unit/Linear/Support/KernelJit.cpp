@@ -122,7 +122,7 @@ static mlir::OwningOpRef<mlir::ModuleOp> buildModule(mlir::MLIRContext &context,
     auto quantize = define("quantize", {rows, quantized, index, index});
     emitQuantizeActivations(b, loc, desc.activation, desc.k, target, quantize.getArgument(0),
                             quantize.getArgument(1), quantize.getArgument(2),
-                            quantize.getArgument(3), {{}, desc.largestCode, act.plain});
+                            quantize.getArgument(3), {{}, desc.largestCode, act.plain, std::nullopt});
     mlir::func::ReturnOp::create(b, loc);
   }
   return module;
