@@ -115,17 +115,21 @@ Value ScheduleBuilder::takeColumns(Value tensor, Value use) {
   return out;
 }
 
+Value &ScheduleBuilder::inForm(Value x, const Form &form) {
+  auto known = llvm::find(forms, form);
+  int number = int(known - forms.begin());
+  if (known == forms.end())
+    forms.push_back(form);
+  return quantized[{x, number}];
+}
+
 Value ScheduleBuilder::activations(Value tensor, const Form &form, Value weight) {
   const format::Spec &format = getFormat(cast<RankedTensorType>(weight.getType()));
   bool isSplit = format.kind == format::Spec::Kind::Split;
   Value x = isSplit ? takeColumns(tensor, weight) : buffer(tensor);
   if (form.kind == kernel::Activation::F32)
     return x;
-  auto known = llvm::find(forms, form);
-  int number = int(known - forms.begin());
-  if (known == forms.end())
-    forms.push_back(form);
-  Value &result = quantized[{x, number}];
+  Value &result = inForm(x, form);
   if (result)
     return result;
   auto type = cast<MemRefType>(x.getType());
@@ -148,11 +152,7 @@ Value ScheduleBuilder::activations(Value tensor, const Form &form, Value weight)
 Value ScheduleBuilder::outliers(Value tensor, FloatAttr threshold) {
   Value x = buffer(tensor);
   Form form{kernel::Activation::F32, 8, {}, threshold};
-  auto known = llvm::find(forms, form);
-  int number = int(known - forms.begin());
-  if (known == forms.end())
-    forms.push_back(form);
-  Value &result = quantized[{x, number}];
+  Value &result = inForm(x, form);
   if (result)
     return result;
   auto type = cast<MemRefType>(x.getType());

@@ -83,6 +83,8 @@ private:
   /// The activations of a product in its form, quantized once for all that read them; in the order
   /// of the weight's columns if that is a split.
   mlir::Value activations(mlir::Value x, const Form &form, mlir::Value weight);
+  /// Where x in this form is kept; null until it has been made.
+  mlir::Value &inForm(mlir::Value x, const Form &form);
   /// x where it is at least as large as the threshold, else 0.
   mlir::Value outliers(mlir::Value x, mlir::FloatAttr threshold);
   mlir::Value takeColumns(mlir::Value x, mlir::Value weight);
