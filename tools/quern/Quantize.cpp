@@ -53,6 +53,8 @@ static const char usage[] =
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
     "  --provider P          says what to expect of formats: measured (default); the names below\n"
     "  --engine E            knapsack (default); the names below\n"
+    "  --calibration-tokens N\n"
+    "                        of the text, for statistics (default: all, fewer for large models)\n"
     "  --measure-tokens N    of the text, for measuring (default: 8192, fewer for large models)\n"
     "  --measure-effort N    that default N times (default: 1)\n"
     "  --recipe R            options from a file or a report, or a shipped one: fast, balanced,\n"
@@ -158,6 +160,7 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
   arguments.option("--format", options.format);
   arguments.option("--engine", options.engine);
   arguments.number("--threads", options.threads);
+  arguments.number("--calibration-tokens", options.calibrationTokens);
   arguments.number("--measure-tokens", options.measureTokens);
   arguments.number("--measure-effort", options.measureEffort);
   arguments.flag("--dry-run", options.dryRun);

@@ -46,6 +46,8 @@ struct QuantizeOptions {
   /// Seconds after which nothing is measured any more and tensors are rounded to nearest; what is
   /// known then is used. The one option that makes the result depend on the machine. 0: none.
   double timeLimit = 0;
+  /// Of the text, for statistics; 0: all, or fewer where a model is large, so that it takes minutes.
+  uint64_t calibrationTokens = 0;
   /// Of the text, for `measured`; 0: 8192, or fewer where a model is large, so that measuring all of
   /// it takes minutes; times `measureEffort`.
   uint64_t measureTokens = 0;

@@ -13,6 +13,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/GlobPattern.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include <map>
 #include <set>
 
 using namespace quern;
@@ -67,15 +68,27 @@ static bool isQuantizable(const import::TensorInfo &info) {
 }
 
 /// Why a tensor has other formats than the rest, and the bits they take instead.
-static void noteBlocks(const Tensor &tensor, StringRef refused, const QuantizeOptions &options) {
+static std::string restrictionOf(const Tensor &tensor, StringRef refused) {
   std::string left;
   for (const Candidate &candidate : tensor.candidates)
     left += (left.empty() ? "" : ", ") + candidate.name +
             llvm::formatv(" ({0:f2} bits)", double(candidate.bytes) * 8 /
                                                 (double(tensor.rows) * double(tensor.columns)))
                 .str();
-  options.note("tensor '" + tensor.name + "' has rows of " + std::to_string(tensor.columns) +
-               " elements, which blocks of " + refused.str() + " do not divide; left are " + left);
+  return "rows of " + std::to_string(tensor.columns) + " elements, which blocks of " +
+         refused.str() + " do not divide; left are " + left;
+}
+
+/// One line for all tensors with the same restriction: a model has hundreds.
+static void noteRestrictions(const std::map<std::string, std::vector<std::string>> &restricted,
+                             const QuantizeOptions &options) {
+  for (const auto &[reason, names] : restricted) {
+    std::string who = "tensor '" + names.front() + "' has ";
+    if (names.size() > 1)
+      who = std::to_string(names.size()) + " tensors ('" + names[0] + "', '" + names[1] +
+            (names.size() > 2 ? "', ...) have " : "') have ");
+    options.note(who + reason);
+  }
 }
 
 /// A tensor and its place in ModelFile::tensors, or stacks.
@@ -148,6 +161,7 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
       allocated[name] = std::move(*spec);
     }
   }
+  std::map<std::string, std::vector<std::string>> restricted; // tensors by reason
   size_t lossy = 0;
   std::vector<bool> overrideUsed(overrides.size());
   bool tied = !model.find("output.weight");
@@ -211,10 +225,12 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
       candidate.bytes = *bytes;
       tensor.candidates.push_back(std::move(candidate));
     }
-    if (!refused.empty() && options.note)
-      noteBlocks(tensor, refused, options);
+    if (!refused.empty())
+      restricted[restrictionOf(tensor, refused)].push_back(tensor.name);
     out.tensors.push_back(std::move(tensor));
   }
+  if (options.note)
+    noteRestrictions(restricted, options);
   if (lossy && options.note)
     options.note(std::to_string(lossy) + " tensors of " + model.path +
                  " are quantized already: all losses are relative to this lossy source, not to the "

@@ -35,6 +35,8 @@ private:
   llvm::Error checkOptions();
   llvm::Error prepare(bool measures);
   llvm::Error readStatistics();
+  double weightsToQuantize() const;
+  uint64_t tokensToCalibrate() const;
   uint64_t tokensToMeasure() const;
   llvm::Error openProgram();
   llvm::Error openCost();

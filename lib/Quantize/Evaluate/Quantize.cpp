@@ -69,6 +69,7 @@ Error Quantization::readStatistics() {
     calibration.model = options.model;
     if (!options.text.empty())
       calibration.texts = {TextSource{options.text}};
+    calibration.tokens = tokensToCalibrate();
     calibration.threads = options.threads;
     calibration.work = store->folder();
     calibration.note = options.note;
@@ -99,16 +100,29 @@ Error Quantization::readStatistics() {
   return Error::success();
 }
 
+double Quantization::weightsToQuantize() const {
+  double weights = 0;
+  for (const Tensor &tensor : candidates->tensors)
+    weights += double(tensor.rows) * double(tensor.columns);
+  return std::max(1.0, weights);
+}
+
+/// How many tokens the statistics are of. Each passes each weight once; a matrix of n columns wants
+/// some multiple of n for a Hessian of full rank.
+uint64_t Quantization::tokensToCalibrate() const {
+  if (options.calibrationTokens)
+    return options.calibrationTokens;
+  constexpr double products = 1e13; // some minutes
+  return uint64_t(std::max(products / weightsToQuantize(), 16384.0));
+}
+
 /// How many tokens to measure with. Measuring a matrix runs about half of the network, so that all
 /// matrices take weights times matrices times tokens.
 uint64_t Quantization::tokensToMeasure() const {
   if (options.measureTokens)
     return options.measureTokens;
-  double weights = 0;
-  for (const Tensor &tensor : candidates->tensors)
-    weights += double(tensor.rows) * double(tensor.columns);
   constexpr double products = 1.5e13; // some minutes
-  double tokens = products / std::max(1.0, weights * double(candidates->tensors.size()));
+  double tokens = products / (weightsToQuantize() * double(candidates->tensors.size()));
   return uint64_t(std::clamp(tokens, 512.0, 8192.0)) * std::max(1u, options.measureEffort);
 }
 
