@@ -2,12 +2,12 @@
 // an index, payloads of programs; then reading tensors, and converting to the other container.
 #include "Files.h"
 #include "Generator.h"
+#include "Payload.h"
 #include "quern/Export/Convert.h"
 #include "quern/Import/Inspect.h"
 #include "quern/Import/ModelConfig.h"
 #include "quern/Import/Tokenizer.h"
-#include "quern/Runtime/Hash.h"
-#include "quern/Runtime/Payload.h"
+#include <cmath>
 
 using namespace quern::import;
 using quern::fuzz::Decisions;
@@ -58,19 +58,57 @@ std::vector<Tensor> tensors(Decisions &d, bool gguf) {
   return out;
 }
 
+/// Keys of a vocabulary of four tokens that tokenizer.json has words for, more often than not.
+std::vector<std::string> vocabulary(Decisions &d) {
+  static const char *const kinds[] = {"gpt2", "llama", "t5"};
+  static const char *const patterns[] = {"gpt-2", "llama-bpe", "qwen2", "smollm", "deepseek-coder"};
+  std::vector<std::string> keys;
+  auto key = [](const std::string &name, uint32_t type) {
+    return sized("tokenizer." + name) + bytes(type);
+  };
+  auto text = [&](const std::string &name, const std::string &value) {
+    keys.push_back(key(name, 8) + sized(value));
+  };
+  auto list = [&](const std::string &name, uint32_t type, std::vector<std::string> values) {
+    std::string k = key("ggml." + name, 9) + bytes(type) + bytes(uint64_t(values.size()));
+    for (const std::string &value : values)
+      k += value;
+    keys.push_back(std::move(k));
+  };
+  unsigned kind = d.below(3);
+  text("ggml.model", kinds[kind]);
+  if (kind == 0)
+    text("ggml.pre", d.pick(patterns));
+  std::string space = kind == 0 ? "\u0120a" : "\u2581a";
+  list("tokens", 8, {sized("a"), sized(d.below(2) ? "b" : space), sized("ab"), sized("<s>")});
+  if (kind == 0)
+    list("merges", 8, {sized("a b")});
+  else
+    list("scores", 6, {bytes(-1.0f), bytes(-2.0f), bytes(d.rarely(20) ? NAN : -0.5f), bytes(0.0f)});
+  if (d.below(3)) {
+    static const int32_t special[] = {3, 2, 4, 1};
+    list("token_type", 5,
+         {bytes(1), bytes(d.rarely(20) ? int32_t(d.byte()) : 1), bytes(1),
+          bytes(special[d.below(4)])});
+  }
+  for (const char *name : {"bos", "eos", "unknown", "padding"})
+    if (d.below(2))
+      keys.push_back(key(std::string("ggml.") + name + "_token_id", 4) +
+                     bytes(d.rarely(20) ? uint32_t(d.count(9)) : 3u));
+  for (const char *name : {"add_bos_token", "add_space_prefix", "remove_extra_whitespaces"})
+    if (d.below(2))
+      keys.push_back(key(std::string("ggml.") + name, 7) + bytes(uint8_t(d.below(2))));
+  if (d.below(4) == 0)
+    text("chat_template", "{{ messages[0].content }}");
+  return keys;
+}
+
 std::string gguf(Decisions &d, const std::vector<Tensor> &tensors, unsigned part, unsigned parts,
                  size_t total) {
   std::vector<std::string> keys;
   auto u32 = [&](const std::string &key, uint32_t value) {
     keys.push_back(sized(key) + bytes(uint32_t(4)) +
                    bytes(d.rarely(60) ? uint32_t(d.count(9)) : value));
-  };
-  auto strings = [&](const std::string &key, std::vector<std::string> values) {
-    std::string k =
-        sized(key) + bytes(uint32_t(9)) + bytes(uint32_t(8)) + bytes(uint64_t(values.size()));
-    for (const std::string &value : values)
-      k += sized(value);
-    keys.push_back(k);
   };
   if (parts > 1) {
     u32("split.no", part);
@@ -88,19 +126,9 @@ std::string gguf(Decisions &d, const std::vector<Tensor> &tensors, unsigned part
         {".feed_forward_length", 32}, {".context_length", 64},  {".vocab_size", 4}};
     for (auto [key, value] : numbers)
       u32(architecture + key, value);
-    if (d.below(2)) {
-      bool scores = d.below(2);
-      keys.push_back(sized("tokenizer.ggml.model") + bytes(uint32_t(8)) +
-                     sized(scores ? "llama" : "gpt2"));
-      keys.push_back(sized("tokenizer.ggml.pre") + bytes(uint32_t(8)) + sized("gpt-2"));
-      strings("tokenizer.ggml.tokens", {"a", "b", "ab", "<s>"});
-      if (scores)
-        keys.push_back(sized("tokenizer.ggml.scores") + bytes(uint32_t(9)) + bytes(uint32_t(6)) +
-                       bytes(uint64_t(4)) + std::string(16, 0));
-      else
-        strings("tokenizer.ggml.merges", {"a b"});
-      u32("tokenizer.ggml.bos_token_id", 3);
-    }
+    if (d.below(2))
+      for (std::string &key : vocabulary(d))
+        keys.push_back(std::move(key));
   }
   std::string data, list;
   for (const Tensor &t : tensors) {
@@ -220,33 +248,25 @@ void writeDirectory(Decisions &d, Folder &folder) {
     folder.write("model.safetensors.index.json", index);
 }
 
-/// A payload without a program before it; its hashes are right more often than not.
+/// A program's payload, at times with its weights in a file beside.
 void writeProgram(Decisions &d, Folder &folder) {
-  using namespace quern::runtime;
-  std::string file,
-      sections[] = {"w", "t", "c", R"({"name":"x","list":[{"a":1},{"b":[2]},3],"n":1e400})"};
-  quern::fuzz::spoil(d, sections[MetadataSection], 8);
-  PayloadFooter footer = {};
-  std::memcpy(footer.magic, payloadMagic, 8);
-  footer.version = d.rarely(30) ? d.byte() : payloadVersion;
-  footer.flags = d.rarely(20);
-  Hash64 contents, whole;
-  for (unsigned i = 0; i < PayloadSectionCount; ++i) {
-    file.resize((file.size() + payloadAlignment - 1) / payloadAlignment * payloadAlignment);
-    footer.sections[i] = {d.rarely(40) ? d.count(255) * payloadAlignment : file.size(),
-                          d.rarely(40) ? d.count(255) : sections[i].size()};
-    file += sections[i];
-    if (i != WeightSection)
-      contents.update(sections[i].data(), sections[i].size());
+  static const char *const metadata[] = {
+      R"({"name":"x","list":[{"a":1},{"b":[2]},3],"n":1e400})",
+      R"({"name":"x","tensors":[{"name":"a","shape":[4,8],"format":"q4_0","bits":4.5,"bytes":18,)"
+      R"("layout":"panel","kernel":"k"},{"name":"\u001b[2J","shape":[1e300,null],"bits":true},3]})",
+      R"({"tensors":{},"context":-1})", ""};
+  std::string text = d.pick(metadata);
+  quern::fuzz::spoil(d, text, 8);
+  bool beside = d.below(4) == 0;
+  quern::fuzz::PayloadParts parts{{beside ? "" : "w", "t", "c", text}, beside, 7, ""};
+  if (d.below(4) == 0) {
+    parts.packed = std::string(1, char(d.rarely(8))) + d.text(200); // a stream begins with 0
+    parts.sections[quern::runtime::MetadataSection] = d.below(2) ? "" : std::string(d.byte(), 0);
   }
-  footer.contentsHash = contents.finish();
-  footer.fileSize = file.size() + sizeof(footer) + (d.rarely(30) ? d.byte() : 0);
-  whole.update(&footer, offsetof(PayloadFooter, footerHash));
-  footer.footerHash = whole.finish();
-  file += bytes(footer);
-  if (d.rarely(20))
-    file[file.size() - 1 - d.byte()] ^= 1;
-  folder.write("program", file);
+  folder.write("program", payload(d, std::move(parts)));
+  if (beside && !d.rarely(8))
+    folder.write("program.weights",
+                 payload(d, {{"w", "", "", ""}, 0, uint64_t(d.rarely(8) ? 8 : 7), ""}));
 }
 
 //===--- Uses -------------------------------------------------------------===//

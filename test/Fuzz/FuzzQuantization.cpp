@@ -1,9 +1,10 @@
-// Fuzzes the files the quantizer reads: statistics, choices of formats, times of kernels; then what
-// is done with them.
+// Fuzzes the files the quantizer reads: statistics, choices of formats, times of kernels, recipes;
+// then what is done with them.
 #include "Files.h"
 #include "Generator.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Cost.h"
+#include "quern/Quantize/Recipe.h"
 #include "quern/Quantize/Statistics.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/xxhash.h"
@@ -15,7 +16,7 @@ using quern::fuzz::Folder;
 namespace {
 
 const char *const matrices[] = {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.1.ffn_up.weight",
-                                "output.weight", ""};
+                                "output.weight", "blk.0.ffn_down.weight"};
 
 template <typename T> bool good(llvm::Expected<T> value) {
   if (value)
@@ -136,6 +137,11 @@ bool fuzzStatistics(Decisions &d, Folder &folder, quern::fuzz::Tally &tally) {
     abort();
   if (!good(Statistics::read(path)))
     abort();
+  std::string matrix = folder.path("out.gguf");
+  if (llvm::Error e = Statistics::writeSum({*read, other}, matrix, /*force=*/true))
+    llvm::consumeError(std::move(e)); // the inputs of a weight may differ, or be too large
+  else if (!good(Statistics::readAny(matrix, nullptr)))
+    abort();
   return true;
 }
 
@@ -175,15 +181,52 @@ std::string times(Decisions &d) {
          ",\"other\":" + value(d, "0.001") + ",\"kernels\":" + value(d, "[" + kernels + "]") + "}";
 }
 
-bool fuzzJson(Decisions &d, Folder &folder, quern::fuzz::Tally &tally, bool isAllocation) {
-  std::string text = isAllocation ? allocation(d) : times(d);
+std::string recipe(Decisions &d) {
+  static const char *const names[] = {"solver", "bits", "override", "inputs", "recipe", "text"};
+  std::string options;
+  for (unsigned n = d.below(5); n > 0; --n) {
+    std::string name = d.pick(names), usual = "\"x=F32\"";
+    if (name == "bits")
+      usual = value(d, "4.5");
+    else if (name == "override")
+      usual = "[" + value(d, usual) + ",\"y=F16\"]";
+    else if (name == "inputs")
+      usual = "{\"model\":" + value(d, "\"00\"") + ",\"text\":\"01\"}";
+    if (options.find(name) == std::string::npos && (name != "recipe" || d.rarely(20)))
+      options += (options.empty() ? "\"" : ",\"") + name + "\":" + value(d, usual);
+  }
+  return d.below(2) ? "{" + options + "}"
+                    : "{\"bytes\":1,\"recipe\":" + value(d, "{" + options + "}") + "}";
+}
+
+/// Its message, if there is one.
+std::string useRecipe(const std::string &path) {
+  llvm::Expected<Recipe> read = readRecipe(path);
+  if (!read)
+    return llvm::toString(read.takeError());
+  if (llvm::Error e =
+          checkInputs(read->inputs, llvm::json::Object{{"model", "00"}, {"text", "00"}}))
+    llvm::consumeError(std::move(e));
+  if (llvm::Error e = checkInputs(read->inputs, read->inputs))
+    abort();
+  return "";
+}
+
+enum class Document { Allocation, Times, Recipe };
+
+bool fuzzJson(Decisions &d, Folder &folder, quern::fuzz::Tally &tally, Document kind) {
+  std::string text = kind == Document::Allocation ? allocation(d)
+                     : kind == Document::Times    ? times(d)
+                                                  : recipe(d);
   quern::fuzz::spoil(d, text, 8);
   if (d.rarely(100))
     text = std::string(100 * d.byte(), '[');
   folder.write("j.json", text);
   std::string path = folder.path("j.json"), message;
-  if (isAllocation) {
+  if (kind == Document::Allocation) {
     message = llvm::toString(readAllocation(path).takeError());
+  } else if (kind == Document::Recipe) {
+    message = useRecipe(path);
   } else if (llvm::Expected<KernelTimes> read = KernelTimes::read(path)) {
     good(read->seconds("Q4_K", 4, 256));
     if (llvm::Error e = read->write(path, /*force=*/true))
@@ -205,8 +248,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   static Folder folder;
   Decisions d(bytes, size);
   ++tally.runs;
-  unsigned kind = d.below(3);
-  tally.accepted += kind == 0 ? fuzzStatistics(d, folder, tally)
-                              : fuzzJson(d, folder, tally, /*isAllocation=*/kind == 1);
+  unsigned kind = d.below(4);
+  tally.accepted +=
+      kind == 0 ? fuzzStatistics(d, folder, tally) : fuzzJson(d, folder, tally, Document(kind - 1));
   return 0;
 }

@@ -9,6 +9,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,16 +38,18 @@ public:
       return llvm::Error::success();
     });
   }
-  /// Sets an option or flag as the command line would.
-  llvm::Error set(llvm::StringRef name, llvm::StringRef value) const {
+  /// Sets an option or flag (which has no value) as the command line would.
+  llvm::Error set(llvm::StringRef name, const std::optional<std::string> &value) const {
     for (const auto &[known, flag] : flags)
       if (known == name) {
+        if (value)
+          return llvm::createStringError("'" + name + "' takes no value");
         *flag = true;
         return llvm::Error::success();
       }
     for (const auto &[known, apply] : options)
       if (known == name)
-        return apply(value);
+        return value ? apply(*value) : llvm::createStringError("'" + name + "' needs a value");
     return llvm::createStringError("unknown option '" + name + "'");
   }
   /// Returns what is no option. `help` is set when help is asked for; nothing else counts then.

@@ -9,6 +9,7 @@
 #include "Progress.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Cost.h"
+#include "quern/Quantize/Recipe.h"
 #include "quern/Quantize/Sensitivity.h"
 #include "quern/Quantize/Transform.h"
 #include "quern/Support/OutputFile.h"
@@ -92,40 +93,16 @@ static void printUsage(llvm::raw_ostream &os) {
 /// Sets what a recipe says; its model if there is one.
 static llvm::Error applyRecipe(llvm::StringRef name, const Arguments &arguments,
                                quantize::QuantizeOptions &options) {
-  llvm::Expected<llvm::json::Object> recipe = quantize::readRecipe(name);
+  llvm::Expected<quantize::Recipe> recipe = quantize::readRecipe(name);
   if (!recipe)
     return recipe.takeError();
-  auto set = [&](llvm::StringRef key, const llvm::json::Value &value) -> llvm::Error {
-    std::string text;
-    if (auto string = value.getAsString())
-      text = string->str();
-    else if (auto number = value.getAsNumber())
-      text = llvm::formatv("{0}", value).str();
-    else if (auto flag = value.getAsBoolean(); flag && *flag)
-      text = "";
-    else
-      return llvm::createStringError("recipe '" + name + "': '" + key +
-                                     "' needs a string, a number or true");
-    if (key == "model") {
-      options.model = text;
-      return llvm::Error::success();
-    }
-    if (llvm::Error e = arguments.set("--" + key.str(), text))
+  for (const quantize::Recipe::Option &option : recipe->options) {
+    if (option.name == "model" && option.value)
+      options.model = *option.value;
+    else if (llvm::Error e = arguments.set("--" + option.name, option.value))
       return llvm::createStringError("recipe '" + name + "': " + llvm::toString(std::move(e)));
-    return llvm::Error::success();
-  };
-  for (auto &[key, value] : *recipe) {
-    if (key == "inputs") {
-      if (llvm::json::Object *inputs = value.getAsObject())
-        options.expectedInputs = std::move(*inputs);
-      continue;
-    }
-    llvm::json::Array single{value};
-    const llvm::json::Array *all = value.getAsArray();
-    for (const llvm::json::Value &each : all ? *all : single)
-      if (llvm::Error e = set(key, each))
-        return e;
   }
+  options.expectedInputs = std::move(recipe->inputs);
   return llvm::Error::success();
 }
 

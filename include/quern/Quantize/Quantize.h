@@ -74,12 +74,8 @@ llvm::Expected<llvm::json::Object> quantize(const QuantizeOptions &options);
 /// The options as a JSON object, by their names on the command line; what does not change the
 /// output is left out.
 llvm::json::Object recipeOf(const QuantizeOptions &options);
-/// Reads a recipe: a shipped one (fast, balanced, best), or a file of one, or of a report.
-llvm::Expected<llvm::json::Object> readRecipe(llvm::StringRef name);
 /// Hashes of the contents of model, text and statistics.
 llvm::Expected<llvm::json::Object> hashInputs(const QuantizeOptions &options);
-/// Fails, naming the input, where a hash differs.
-llvm::Error checkInputs(const llvm::json::Object &expected, const llvm::json::Object &found);
 
 /// The report as a table.
 void printReport(const llvm::json::Object &report, llvm::raw_ostream &os);

@@ -178,6 +178,10 @@ private:
   uint32_t inputs = 0;
 };
 
+/// Whether a weight may have this name in a file of statistics or an importance matrix: UTF-8 that,
+/// with what is appended to it, fits GGUF's names.
+bool isWeightName(llvm::StringRef name);
+
 /// Whether an output of this name is an importance matrix: x.gguf, x.dat.
 bool isImatrixName(llvm::StringRef path);
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Quantize.h"
 #include "Quantization.h"
+#include "quern/Quantize/Recipe.h"
 #include "quern/Quantize/Transform.h"
 #include "quern/Support/OutputFile.h"
 

@@ -1,12 +1,11 @@
-//===- Recipe.cpp - Options as a file --------------------------------------===//
+//===- Recipe.cpp - The recipe of a report --------------------------------===//
 //
-// A recipe is a JSON object of options by their names on the command line. What a report holds also
-// names the inputs and the hashes of what was in them, so that it says what made a file.
+// The options that make a file, and hashes of what was in the inputs, so that it says what made it.
+// Recipe.h reads it.
 //
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
 #include "quern/Quantize/Calibrate.h"
-#include "quern/Support/Json.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 using namespace quern;
@@ -16,37 +15,6 @@ using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
 namespace json = llvm::json;
-
-/// Shipped ones, from little work to much.
-static constexpr std::pair<llvm::StringLiteral, llvm::StringLiteral> shipped[] = {
-    {"fast", R"({"provider": "hessian", "solver": "search"})"},
-    {"balanced", R"({"provider": "measured", "solver": "descent"})"},
-    {"best", R"({"provider": "measured", "solver": "descent", "measure-effort": 4})"},
-};
-
-Expected<json::Object> quern::quantize::readRecipe(StringRef name) {
-  std::string text;
-  for (const auto &[known, content] : shipped)
-    if (name == known)
-      text = content.str();
-  if (text.empty()) {
-    auto buffer = llvm::MemoryBuffer::getFile(name);
-    if (!buffer)
-      return createStringError("cannot read the recipe '" + name +
-                               "': " + buffer.getError().message() +
-                               "; shipped ones: fast, balanced, best");
-    text = (*buffer)->getBuffer().str();
-  }
-  Expected<json::Value> parsed = parseJson(text, ("recipe '" + name + "'").str());
-  if (!parsed)
-    return parsed.takeError();
-  json::Object *object = parsed->getAsObject();
-  if (object && object->getObject("recipe"))
-    object = object->getObject("recipe"); // of a report
-  if (!object)
-    return createStringError("recipe '" + name + "': expected a JSON object");
-  return std::move(*object);
-}
 
 std::vector<std::string> quern::quantize::splitFormats(StringRef text) {
   llvm::SmallVector<StringRef> parts;
@@ -156,14 +124,4 @@ Expected<json::Object> quern::quantize::hashInputs(const QuantizeOptions &option
     out["cost"] = *hash;
   }
   return out;
-}
-
-Error quern::quantize::checkInputs(const json::Object &expected, const json::Object &found) {
-  for (StringRef kind : {"model", "text", "statistics", "cost", "allocation"}) {
-    auto before = expected.getString(kind), now = found.getString(kind);
-    if (before && now && *before != *now)
-      return createStringError("the recipe was made with another " + kind + ": expected contents " +
-                               *before + ", found " + *now);
-  }
-  return Error::success();
 }

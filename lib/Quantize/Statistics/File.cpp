@@ -30,6 +30,8 @@ constexpr StringRef magic = "QUERNST2", anyMagic = "QUERNST";
 constexpr uint64_t headBytes = 32;
 /// Products of models are narrower; a larger K is a damaged file.
 constexpr uint64_t maxColumns = 1 << 20;
+/// As many activations as no calibration sees.
+constexpr uint64_t maxRows = uint64_t(1) << 50;
 
 template <typename T> void put(std::string &bytes, T value) {
   char raw[sizeof(T)];
@@ -242,11 +244,12 @@ Expected<Statistics> Statistics::read(StringRef path) {
     return bad("is damaged: its hash does not match");
   Reader in(directory);
   Statistics out;
-  out.model = in.string();
-  out.text = in.string();
+  out.model = llvm::json::fixUTF8(in.string());
+  out.text = llvm::json::fixUTF8(in.string());
   out.tokens = in.get<uint64_t>();
   out.window = in.get<uint32_t>();
   uint32_t inputs = in.get<uint32_t>();
+  uint64_t total = 0;
   for (uint32_t i = 0; i < inputs && !in.failed; ++i) {
     uint64_t begin;
     bool hessian;
@@ -257,13 +260,21 @@ Expected<Statistics> Statistics::read(StringRef path) {
       return bad("is damaged: the input of '" + input.name() + "' " + what);
     };
     uint64_t columns = uint64_t(input.columns);
-    if (columns > maxColumns)
+    if (columns < 1 || columns > maxColumns)
       return damaged("has " + llvm::Twine(columns) + " columns");
+    if (input.rows > maxRows)
+      return damaged("saw " + llvm::Twine(input.rows) + " rows");
+    if (!llvm::all_of(input.weights, isWeightName))
+      return damaged("has a name that is none");
+    if (input.expert < -1)
+      return damaged("is of expert " + llvm::Twine(input.expert));
     if (input.positions > Positions::Rest)
       return damaged("is of unknown positions");
     uint64_t length = blockBytes(input) + (hessian ? triangleBytes(columns) : 0);
     if (begin % 8 || begin < headBytes || begin > place || length > place - begin)
       return damaged("lies outside of the file");
+    if ((total += length) > place) // or a small file could fill the memory
+      return damaged("shares its sums with another");
     StringRef block = bytes.substr(begin, length);
     if (llvm::xxh3_64bits(block) != input.hash)
       return damaged("has another hash");

@@ -19,6 +19,7 @@
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/xxhash.h"
+#include <cfloat>
 #include <cmath>
 #include <map>
 
@@ -92,6 +93,8 @@ static Expected<Statistics> parseGguf(StringRef bytes, StringRef path) {
       pairs[name].second = &tensor;
     else
       continue; // other programs may keep more
+    if (!isWeightName(name))
+      return bad("tensor '" + tensor.name + "' is of no weight");
     if (tensor.fileType != "F32")
       return bad("tensor '" + tensor.name + "' is " + tensor.fileType + ", expected F32");
   }
@@ -155,6 +158,8 @@ static Expected<Statistics> parseLegacy(StringRef bytes, StringRef path) {
     StringRef sums = take(int64_t(values) * int64_t(sizeof(float)));
     if (failed || values < 1 || name.empty())
       return bad("entry " + llvm::Twine(i) + " is cut off");
+    if (!isWeightName(name))
+      return bad("entry " + llvm::Twine(i) + " has a name that is none");
     std::string problem = addInput(out, name, -1, uint64_t(std::max(calls, 1)), sums);
     if (!problem.empty())
       return bad(problem);
@@ -163,7 +168,7 @@ static Expected<Statistics> parseLegacy(StringRef bytes, StringRef path) {
   if (int32_t chunks = rest.empty() ? 0 : number(); chunks > 0)
     out.tokens = uint64_t(chunks);
   if (!rest.empty())
-    out.text = take(number()).str();
+    out.text = llvm::json::fixUTF8(take(number()));
   if (failed || !rest.empty())
     return bad("its lengths do not add up");
   return out;
@@ -215,7 +220,7 @@ struct Entry {
 };
 } // namespace
 
-/// By weight, in the order of their names.
+/// By weight, in the order of their names. Fails for sums that are too large for the formats' f32.
 static Expected<std::map<std::string, Entry>> entriesOf(const Statistics &statistics) {
   std::map<std::string, Entry> out;
   for (const InputStatistics &input : statistics.inputs)
@@ -225,6 +230,10 @@ static Expected<std::map<std::string, Entry>> entriesOf(const Statistics &statis
       if (entry.columns && entry.columns != input.columns)
         return createStringError("the inputs of '" + weight + "' differ in their columns");
       entry.columns = input.columns;
+      if (matrix >= statistics.inputs.size()) // would take memory for all before it
+        return createStringError("the statistics name an expert " + llvm::Twine(matrix) + " of '" +
+                                 weight + "', but have only " +
+                                 llvm::Twine(statistics.inputs.size()) + " inputs");
       if (entry.counts.size() <= matrix) {
         entry.counts.resize(matrix + 1);
         entry.sums.resize((matrix + 1) * columns);
@@ -232,7 +241,9 @@ static Expected<std::map<std::string, Entry>> entriesOf(const Statistics &statis
       // First tokens may be apart.
       entry.counts[matrix] += float(input.rows);
       for (size_t k = 0; k < columns; ++k)
-        entry.sums[matrix * columns + k] += float(input.sumSquare[k]);
+        if (!std::isfinite(entry.sums[matrix * columns + k] += float(input.sumSquare[k])))
+          return createStringError("the importance of '" + input.name() +
+                                   "' is too large to be written, in column " + llvm::Twine(k));
     }
   return out;
 }
@@ -282,7 +293,7 @@ static std::string writeGguf(const Statistics &head, const std::map<std::string,
     out.string<uint64_t>(text);
   uint32_t window = std::max<uint32_t>(head.window, 1);
   key("imatrix.chunk_count", GgufU32);
-  out.put(uint32_t(head.tokens / window));
+  out.put(uint32_t(std::min<uint64_t>(head.tokens / window, UINT32_MAX)));
   key("imatrix.chunk_size", GgufU32);
   out.put(window);
   uint64_t offset = 0;
@@ -317,16 +328,17 @@ static std::string writeLegacy(const Statistics &head,
   out.put(int32_t(entries.size()));
   for (const auto &[name, entry] : entries) {
     out.string<int32_t>(name);
-    float calls = float(std::ceil(double(*llvm::max_element(entry.counts)) / window));
+    double most = std::ceil(double(*llvm::max_element(entry.counts)) / window);
+    float calls = float(std::min<double>(most, 1 << 30));
     out.put(int32_t(calls));
     out.put(int32_t(entry.sums.size()));
     for (size_t i = 0; i < entry.sums.size(); ++i) {
       // As there: what was not seen counts 1.
       float count = entry.counts[i / size_t(entry.columns)];
-      out.put(count > 0 ? entry.sums[i] / count * calls : calls);
+      out.put(count > 0 ? std::min(entry.sums[i] / count * calls, FLT_MAX) : calls);
     }
   }
-  out.put(int32_t(double(head.tokens) / window));
+  out.put(int32_t(std::min<double>(double(head.tokens) / window, INT32_MAX)));
   out.string<int32_t>(head.text);
   return std::move(out.data);
 }

@@ -19,6 +19,11 @@ StringRef quern::quantize::positionsName(Positions positions) {
   return names[size_t(positions)];
 }
 
+bool quern::quantize::isWeightName(StringRef name) {
+  constexpr size_t longest = 255 - StringRef(".in_sum2").size();
+  return !name.empty() && name.size() <= longest && json::isUTF8(name);
+}
+
 std::string InputStatistics::name() const {
   std::string out = weights.empty() ? "" : weights[0];
   return expert < 0 ? out : out + "', expert '" + std::to_string(expert);

@@ -91,6 +91,17 @@ static Status fileFailure(const std::string &path, const char *what) {
   return Status::error(QUERN_ERROR_FILE, path + ": " + what + ": " + std::strerror(errno));
 }
 
+static Status notFinite() {
+  return Status::error(QUERN_ERROR_ARGUMENT, "the model's predictions are not finite numbers");
+}
+
+/// Whether probabilities of `n` tokens can be written so: the greatest is between 1 / n and 1, but
+/// for the rounding.
+static bool isRow(const RowHeader &row, size_t n) {
+  float greatest = row.least + 65535 * row.step, error = 0.01f - 1e-6f * row.least;
+  return row.step >= 0 && greatest <= error && greatest >= -std::log(float(n)) - error;
+}
+
 static void writeRow(std::FILE *out, const float *row, size_t n, double lse,
                      std::vector<uint16_t> &codes) {
   auto [least, most] = std::minmax_element(row, row + n);
@@ -199,6 +210,12 @@ Status perplexity(Model &model, const Options &options) {
       return s;
     }
   }
+  double value = std::exp(loss.mean());
+  if (!std::isfinite(value)) {
+    if (save)
+      std::remove(aside.c_str());
+    return notFinite();
+  }
   if (save) {
     bool bad = std::ferror(save.get()) != 0;
     bad |= std::fclose(save.release()) != 0;
@@ -208,9 +225,6 @@ Status perplexity(Model &model, const Options &options) {
       return s;
     }
   }
-  double value = std::exp(loss.mean());
-  if (!std::isfinite(value))
-    return Status::error(QUERN_ERROR_ARGUMENT, "the model's predictions are not finite numbers");
   if (options.json)
     std::printf("%s\n", Json::object()
                             .set("perplexity", value)
@@ -278,16 +292,16 @@ Status divergence(Model &model, const Options &options) {
   Sum loss, baseLoss, sum;
   std::vector<double> all;
   size_t agree = 0;
-  bool readError = false;
+  bool readError = false, damaged = false;
   std::vector<uint16_t> codes(vocab);
   for (size_t w = 0; w < plan.windows; ++w) {
     Status s = scoreWindow(model, sequence, plan, w, [&](const float *row, int32_t next) {
       RowHeader rh;
-      if (std::fread(&rh, sizeof rh, 1, in.get()) != 1 ||
-          std::fread(codes.data(), 2, vocab, in.get()) != vocab) {
-        readError = true;
+      readError |= std::fread(&rh, sizeof rh, 1, in.get()) != 1 ||
+                   std::fread(codes.data(), 2, vocab, in.get()) != vocab;
+      damaged |= !readError && !isRow(rh, vocab);
+      if (readError || damaged)
         return;
-      }
       double lse = logSumExp(row, vocab), kl = 0, mass = 0;
       size_t best = 0, baseBest = 0;
       for (size_t i = 0; i < vocab; ++i) {
@@ -310,9 +324,11 @@ Status divergence(Model &model, const Options &options) {
     });
     if (s.failed())
       return s;
-    if (readError)
-      return bad("cannot be read");
+    if (readError || damaged)
+      return bad(readError ? "cannot be read" : "is damaged: it holds what is no probability");
   }
+  if (!std::isfinite(sum.mean()) || !std::isfinite(loss.mean()))
+    return notFinite();
   Json r = Json::object();
   r.set("mean", sum.mean())
       .set("median", percentile(all, 0.5))

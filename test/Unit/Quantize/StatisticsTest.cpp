@@ -187,6 +187,14 @@ TEST(Statistics, HistogramAndOutliers) {
                                                                               : 0;
     EXPECT_EQ(input.histogram[size_t(bin)], expected) << bin;
   }
+  // Each row has a bound of its own: what is far out in a small row is not in a large one.
+  std::vector<float> small(size_t(2 * columns), 0.25f);
+  std::fill(small.begin() + columns, small.end(), 8.0f);
+  small[5] = 8;
+  InputStatistics two({"w"}, columns, /*hessian=*/false);
+  two.add(small.data(), 2);
+  for (int64_t k = 0; k < columns; ++k)
+    EXPECT_EQ(two.outliers[size_t(k)], k == 5 ? 1u : 0u) << k;
   EXPECT_EQ(InputStatistics::binStart(1 + 22 * 4), 0.25);
   EXPECT_EQ(InputStatistics::binStart(1 + InputStatistics::binsOfSign + 30 * 4 + 2), 96);
 }
@@ -202,6 +210,59 @@ TEST(Statistics, ImpossibleSums) {
   s.inputs[1].sumSquare[2] = -1;
   llvm::cantFail(s.write(file.path, true));
   EXPECT_NE(file.error().find("negative sum of squares in column 2"), std::string::npos);
+  s = example(9);
+  s.inputs[1].expert = -2;
+  llvm::cantFail(s.write(file.path, true));
+  EXPECT_NE(file.error().find("'output.weight' is of expert -2"), std::string::npos);
+  s = example(9);
+  s.inputs[0].rows = uint64_t(1) << 51;
+  llvm::cantFail(s.write(file.path, true));
+  EXPECT_NE(file.error().find("'blk.0.attn_q.weight' saw 2251799813685248 rows"),
+            std::string::npos);
+  for (std::string name : {std::string("a\xff"), std::string(248, 'a')}) {
+    s = example(9);
+    s.inputs[0].weights[1] = name; // no GGUF could hold it
+    llvm::cantFail(s.write(file.path, true));
+    EXPECT_NE(file.error().find("'blk.0.attn_q.weight' has a name that is none"),
+              std::string::npos);
+    s.inputs.resize(1);
+    s.inputs[0].weights = {name};
+    std::string path = file.path.str().str() + ".dat";
+    llvm::cantFail(s.writeImatrix(path, true));
+    EXPECT_NE(
+        llvm::toString(Statistics::readAny(path, nullptr).takeError()).find("entry 0 has a name"),
+        std::string::npos);
+    llvm::sys::fs::remove(path);
+  }
+  s = example(9);
+  s.inputs[1] = InputStatistics({"output.weight"}, 0);
+  llvm::cantFail(s.write(file.path, true));
+  EXPECT_NE(file.error().find("'output.weight' has 0 columns"), std::string::npos);
+}
+
+TEST(Statistics, NoImatrixOfImpossibleSums) {
+  // Memory would be taken for all experts before.
+  Statistics s = example(9);
+  s.inputs[1].expert = INT32_MAX;
+  File file;
+  std::string path = file.path.str().str() + ".gguf";
+  EXPECT_EQ(llvm::toString(s.writeImatrix(path, true)),
+            "the statistics name an expert 2147483647 of 'output.weight', but have only 2 inputs");
+  s = example(9);
+  s.inputs[0].sumSquare[3] = 1e39;
+  EXPECT_EQ(llvm::toString(s.writeImatrix(path, true)),
+            "the importance of 'blk.0.attn_q.weight' is too large to be written, in column 3");
+  EXPECT_FALSE(llvm::sys::fs::exists(path));
+  // Numbers of rows and chunks that i32 does not hold.
+  s = example(9);
+  s.tokens = s.inputs[0].rows = uint64_t(1) << 40;
+  path = file.path.str().str() + ".dat";
+  llvm::cantFail(s.writeImatrix(path, true));
+  Statistics read = llvm::cantFail(Statistics::readAny(path, nullptr));
+  llvm::sys::fs::remove(path);
+  EXPECT_EQ(read.tokens, uint64_t(INT32_MAX));
+  EXPECT_NEAR(read.find("blk.0.attn_k.weight")->meanSquare(0),
+              s.find("blk.0.attn_k.weight")->meanSquare(0), 1e-12);
 }
 
 /// Corrects the hash of the directory.
@@ -244,6 +305,13 @@ TEST(Statistics, DamagedFiles) {
   makeFit(huge);
   file.write(huge);
   EXPECT_NE(file.error().find("has 2305843009213693952 columns"), std::string::npos);
+  // Two inputs that share a block: a small file could stand for more than memory holds.
+  std::string shared = good;
+  size_t last = shared.find("output.weight") + strlen("output.weight") + 6;
+  memcpy(shared.data() + last, good.data() + columns, 32); // columns, rows, block, its hash
+  makeFit(shared);
+  file.write(shared);
+  EXPECT_NE(file.error().find("'output.weight' shares its sums with another"), std::string::npos);
   // The version before.
   std::string old = good;
   old[7] = '1';
