@@ -251,6 +251,17 @@ TEST(Allocation, GreedyKeepsBothBudgets) {
   EXPECT_GT(found, 80u);
 }
 
+TEST(Allocation, GreedyBuysTheMostForAByte) {
+  // The first item's step lowers the cost most, the two others' lower it more for each byte.
+  std::vector<Item> items(3);
+  items[0].options = {{"small", 10, 20, 0}, {"large", 110, 10, 0}};
+  for (Item *item : {&items[1], &items[2]})
+    item->options = {{"small", 10, 20, 0}, {"large", 60, 12, 0}};
+  auto found = llvm::cantFail(greedy(items, 130));
+  EXPECT_EQ(found.choice, (std::vector<uint32_t>{0, 1, 1}));
+  EXPECT_EQ(found.cost, 20 + 12 + 12);
+}
+
 TEST(Allocation, TiedItemsGetTheSameFormat) {
   std::mt19937 random(7);
   std::vector<Item> items = randomItems(random, 6, 4, 3);

@@ -1,6 +1,7 @@
 // Sequences, chunks, batches, rollback, saved states and refused requests, on the toy program.
 #include "quern/Runtime/Engine.h"
 #include "Toy.h"
+#include <cstring>
 #include <gtest/gtest.h>
 
 using namespace quern::runtime;
@@ -121,6 +122,36 @@ TEST_F(EngineTest, RollbackAndSavedStates) {
   bad[40 - 8] ^= 0xFF; // page count
   EXPECT_EQ(engine->restore(b, bad).code, QUERN_ERROR_STATE);
   EXPECT_EQ(engine->length(b), 13) << "a refused state changes nothing";
+}
+
+TEST_F(EngineTest, SavedStatesKeepPagesInTheirPlaces) {
+  // Tokens on the first and the last page of four, the last one in part.
+  static constexpr uint64_t cacheBytes = 3 * 4096 + 100;
+  static const quern_target apart = {"any", "", [](const quern_step *s, int32_t thread, int32_t) {
+                                       for (int32_t i = 0; thread == 0 && i < s->token_count; ++i)
+                                         s->cache[uint64_t(s->sequences[i]) * cacheBytes +
+                                                  (s->positions[i] ? cacheBytes - 1 : 0)] =
+                                             uint8_t(s->tokens[i]);
+                                     }};
+  program.targets = &apart;
+  program.target_count = 1;
+  program.cache_bytes = cacheBytes;
+  load();
+  int32_t a = sequence(), b = sequence();
+  ASSERT_TRUE(engine->prefill(a, std::vector<int32_t>{5, 6}, 2, nullptr).ok());
+  ASSERT_TRUE(engine->prefill(b, std::vector<int32_t>{7}, 1, nullptr).ok());
+  std::vector<uint8_t> state, again;
+  ASSERT_TRUE(engine->save(a, state).ok());
+  EXPECT_EQ(state.size(), 32 + 2 * (8 + 4096u));
+  ASSERT_TRUE(engine->restore(b, state).ok());
+  ASSERT_TRUE(engine->save(b, again).ok());
+  EXPECT_EQ(again, state);
+  // A page of the last one's number and one beyond.
+  for (uint64_t index : {3, 4}) {
+    std::vector<uint8_t> moved = state;
+    std::memcpy(&moved[32], &index, sizeof index);
+    EXPECT_EQ(engine->restore(b, moved).code, index < 4 ? QUERN_OK : QUERN_ERROR_STATE);
+  }
 }
 
 TEST_F(EngineTest, HookMayChangeLogits) {
