@@ -169,6 +169,16 @@ TEST(Encode, TiesAtTheLargestMagnitude) {
   EXPECT_EQ(out[7], 3.5f);
 }
 
+TEST(Encode, TiesOfBytesGoAwayFromZero) {
+  std::vector<float> values(32);
+  values[0] = 127; // a scale of 1
+  for (int i = 1; i < 32; ++i)
+    values[size_t(i)] = float(i % 2 ? i : -i) + (i % 2 ? 0.5f : -0.5f);
+  std::vector<float> out = roundTrip(*knownSpec("q8_0"), values, 1, 32);
+  for (int i = 1; i < 32; ++i)
+    EXPECT_EQ(out[size_t(i)], float(i % 2 ? i + 1 : -i - 1)) << i;
+}
+
 TEST(Encode, SubnormalScales) {
   for (float magnitude : {1e-5f, 1e-7f, 1e-8f, 1e-38f, 1e-44f}) {
     std::vector<float> values = gaussian(256, 4);
