@@ -88,9 +88,9 @@ void VectorCode::fence() {
                             /*has_side_effects=*/true, /*is_align_stack=*/false,
                             LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
 }
-void VectorCode::prefetch(Value memref, Value offset, int64_t constant) {
+void VectorCode::prefetch(Value memref, Value offset, int64_t constant, unsigned cache) {
   memref::PrefetchOp::create(b, loc, memref, ValueRange{add(offset, constant)}, /*isWrite=*/false,
-                             /*localityHint=*/3, /*isDataCache=*/true);
+                             /*localityHint=*/cache, /*isDataCache=*/true);
 }
 Value VectorCode::scratch(int64_t elements, Type element) {
   auto type = MemRefType::get({elements}, element);

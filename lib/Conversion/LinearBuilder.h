@@ -74,8 +74,9 @@ public:
   Value broadcast(VectorType type, Value scalar);
   /// Keeps LLVM from moving loads across: unrolled code would load far ahead, and spill.
   void fence();
-  /// Fetches the cache line at `offset` + `constant` for reading.
-  void prefetch(Value memref, Value offset, int64_t constant);
+  /// Fetches the cache line at `offset` + `constant` for reading, into the first cache (3) or the
+  /// second (2).
+  void prefetch(Value memref, Value offset, int64_t constant, unsigned cache = 3);
   Value scratch(int64_t elements, mlir::Type element);
 
   // Vector arithmetic; the operand's type decides between integers and floats.

@@ -75,11 +75,10 @@ public:
 
   void emit() {
     if (desc.maxTokens > 1) {
-      sums = v.scratch(std::min(desc.maxTokens, strategy.tokensPerSuperblock()) * 16, v.b.getF32Type());
-      strategy.allocate();
-    } else {
-      strategy.allocate();
+      panelSums = std::min(desc.maxTokens, strategy.tokensPerSuperblock()) * 16;
+      sums = v.scratch(strategy.panelsPerPass() * panelSums, v.b.getF32Type());
     }
+    strategy.allocate();
     if (desc.maxTokens == 1)
       return oneToken();
     v.ifElse(v.equal(o.tokenCount, v.index(1)), [&] { oneToken(); }, [&] { manyTokens(); });
@@ -88,20 +87,21 @@ public:
 private:
   Parts zeros() { return Parts(v.parts, v.splat(v.floats(), 0.0)); }
 
-  /// Panels side by side as long as there are enough, the rest one by one.
-  void oneToken() {
+  /// Runs `body` for `most` panels at a time as long as there are as many, then for one.
+  void forPanels(int64_t most, llvm::function_ref<void(Value first, int64_t count)> body) {
     Value done = o.begin;
-    for (int64_t atOnce : {strategy.panelsAtOnce(), int64_t(1)}) {
-      Value end = o.end;
-      if (atOnce > 1) {
-        Value left = arith::SubIOp::create(v.b, v.loc, o.end, done);
-        end = v.add(done, v.mul(v.div(left, atOnce), atOnce));
-      }
-      v.loop(done, end, atOnce, [&](Value panel) { panelsTimesToken(panel, atOnce); });
-      if (atOnce == 1)
-        return;
+    if (most > 1) {
+      Value left = arith::SubIOp::create(v.b, v.loc, o.end, done);
+      Value end = v.add(done, v.mul(v.div(left, most), most));
+      v.loop(done, end, most, [&](Value first) { body(first, most); });
       done = end;
     }
+    v.loop(done, o.end, 1, [&](Value panel) { body(panel, 1); });
+  }
+
+  void oneToken() {
+    forPanels(strategy.panelsAtOnce(),
+              [&](Value first, int64_t count) { panelsTimesToken(first, count); });
   }
 
   void panelsTimesToken(Value first, int64_t count) {
@@ -142,51 +142,76 @@ private:
     v.loop(v.index(0), o.tokenCount, superblock, [&](Value first) {
       Value rest = arith::SubIOp::create(v.b, v.loc, o.tokenCount, first);
       Value count = v.min(rest, v.index(superblock));
-      v.loop(o.begin, o.end, 1, [&](Value panel) { panelTimesTokens(panel, first, count); });
+      forPanels(strategy.panelsPerPass(), [&](Value panel, int64_t panels) {
+        panelsTimesTokens(panel, panels, first, count);
+      });
     });
     if (enough)
       v.ifElse(enough, [&] { strategy.releaseTiles(); }, nullptr);
   }
 
-  void panelTimesTokens(Value panel, Value first, Value count) {
-    v.loop(v.index(0), count, 1, [&](Value t) {
-      Parts zero = zeros();
-      storeSums(t, zero);
+  void panelsTimesTokens(Value panel, int64_t panels, Value first, Value count) {
+    auto forEach = [&](llvm::function_ref<void(Value i)> body) {
+      v.loop(v.index(0), v.index(panels), 1, body);
+    };
+    forEach([&](Value i) {
+      v.loop(v.index(0), count, 1, [&](Value t) { storeSums(i, t, zeros()); });
     });
     int64_t full = layout.fullSteps(), perBlock = strategy.stepsPerBlock();
     if (full > 0)
       v.loop(v.index(0), v.index(full), perBlock, [&](Value blockStart) {
         Value left = arith::SubIOp::create(v.b, v.loc, v.index(full), blockStart);
         Value steps = v.min(left, v.index(perBlock));
-        v.loop(v.index(0), steps, 1, [&](Value slot) {
-          strategy.unpack(weights.position(panel, v.add(blockStart, slot), false), slot);
+        forEach([&](Value i) {
+          v.loop(v.index(0), steps, 1, [&](Value slot) {
+            strategy.unpack(weights.position(v.add(panel, i), v.add(blockStart, slot), false),
+                            v.add(v.mul(i, perBlock), slot));
+          });
         });
         weights.forget();
-        timesTokens({steps, weights.extent(false),
+        timesTokens({panels, steps, weights.extent(false),
                      v.add(v.mul(blockStart, layout.step), layout.columnStart)},
-                    first, count);
+                    first, count, strategy.fetchesAhead() ? next(panel, panels, blockStart) : Value());
       });
     if (layout.tailColumns()) {
-      strategy.unpack(weights.position(panel, v.index(full), true), v.index(0));
+      forEach([&](Value i) {
+        strategy.unpack(weights.position(v.add(panel, i), v.index(full), true),
+                        v.mul(i, perBlock));
+      });
       weights.forget();
-      timesTokens({v.index(1), weights.extent(true),
+      timesTokens({panels, v.index(1), weights.extent(true),
                    v.index(full * layout.step + layout.columnStart)},
                   first, count);
     }
-    auto finish = [&](Value row, Value mask) {
-      v.loop(v.index(0), count, 1, [&](Value t) {
-        Value token = v.add(first, t);
-        finishToken(token, x.tokenStart(v, token), row, loadSums(t), mask);
-      });
+    forEach([&](Value i) {
+      auto finish = [&](Value row, Value mask) {
+        v.loop(v.index(0), count, 1, [&](Value t) {
+          Value token = v.add(first, t);
+          finishToken(token, x.tokenStart(v, token), row, loadSums(i, t), mask);
+        });
+      };
+      writeOut(v.add(panel, i), [&](Value row) { finish(row, {}); }, finish);
+    });
+  }
+
+  /// Where the weights begin that are unpacked after the steps from `blockStart` on.
+  Value next(Value panel, int64_t panels, Value blockStart) {
+    Value step = v.add(blockStart, strategy.stepsPerBlock());
+    Value isLast = arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::uge, step,
+                                         v.index(layout.fullSteps()));
+    auto select = [&](Value a, Value c) -> Value {
+      return arith::SelectOp::create(v.b, v.loc, isLast, a, c);
     };
-    writeOut(panel, [&](Value row) { finish(row, {}); }, finish);
+    return weights.position(select(v.add(panel, panels), panel), select(v.index(0), step), false)
+        .codes;
   }
 
   /// Adds the products of unpacked steps to the sums of tokens [first, first + count): in the
-  /// largest blocks first, what is left over in smaller ones.
-  void timesTokens(const UnpackedSteps &steps, Value first, Value count) {
+  /// largest blocks first, what is left over in smaller ones. Weights `ahead` are fetched a few
+  /// lines a block, so that all have been once the superblock is done.
+  void timesTokens(const UnpackedSteps &steps, Value first, Value count, Value ahead = {}) {
     Value done = v.index(0);
-    for (int64_t size : strategy.tokenBlocks()) {
+    for (int64_t size : strategy.tokenBlocks(steps.panels)) {
       if (size > desc.maxTokens)
         continue;
       Value end = count;
@@ -194,22 +219,30 @@ private:
         Value left = arith::SubIOp::create(v.b, v.loc, count, done);
         end = v.add(done, v.mul(v.div(left, size), size));
       }
+      int64_t blocks = std::max<int64_t>(1, strategy.tokensPerSuperblock() / size);
+      int64_t lines = strategy.stepsPerBlock() * weights.bytesOfStep() / 64;
+      int64_t share = ahead && size > 1 ? (lines + blocks - 1) / blocks : 0;
       v.loop(done, end, size, [&](Value t) {
-        strategy.multiply(steps, {size, x.tokenStart(v, v.add(first, t)), sums, v.mul(t, 16)});
+        for (int64_t i = 0; share && i < steps.panels; ++i)
+          weights.prefetchLines(v.add(ahead, v.mul(v.div(t, size), share * 64)),
+                                i * layout.panelStride, share);
+        strategy.multiply(
+            steps, {size, x.tokenStart(v, v.add(first, t)), sums, v.mul(t, 16), panelSums});
       });
       done = end;
     }
   }
 
-  Parts loadSums(Value t) {
+  Value firstSum(Value panel, Value t) { return v.add(v.mul(panel, panelSums), v.mul(t, 16)); }
+  Parts loadSums(Value panel, Value t) {
     Parts result;
     for (int64_t part = 0; part < v.parts; ++part)
-      result.push_back(v.load(sums, v.mul(t, 16), part * v.width, v.floats()));
+      result.push_back(v.load(sums, firstSum(panel, t), part * v.width, v.floats()));
     return result;
   }
-  void storeSums(Value t, ArrayRef<Value> parts) {
+  void storeSums(Value panel, Value t, ArrayRef<Value> parts) {
     for (auto [part, value] : llvm::enumerate(parts))
-      v.store(value, sums, v.mul(t, 16), part * v.width);
+      v.store(value, sums, firstSum(panel, t), part * v.width);
   }
 
   /// Chooses between whole panels and a last one with fewer than 16 rows. `partial` gets the
@@ -259,7 +292,8 @@ private:
   Strategy &strategy;
   WeightReader &weights;
   const ActivationSource &x;
-  Value sums;
+  Value sums;            ///< [panel][token][16 rows]
+  int64_t panelSums = 0; ///< of a panel, in floats
 };
 } // namespace
 

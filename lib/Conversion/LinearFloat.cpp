@@ -29,26 +29,33 @@ public:
   int64_t stepsPerBlock() const override {
     return std::max<int64_t>(1, (useTiles ? 512 : 128) / layout.step);
   }
-  SmallVector<int64_t> tokenBlocks() const override {
+  /// Of 32 registers two panels and 12 tokens take 24 for sums and load 14 for 24 multiply-adds;
+  /// one panel would load more than it multiplies.
+  int64_t panelsPerPass() const override { return v.width == 16 && inPlace() ? 2 : 1; }
+  SmallVector<int64_t> tokenBlocks(int64_t panels) const override {
     if (useTiles)
       return {TileCode::sumTiles * TileCode::tokens, TileCode::tokens, widenedTokens(), 1};
-    if (v.width == 8 && !widened)
+    if (v.width == 8 && inPlace())
       return {6, 4, 1};
+    if (panels == 2)
+      return {12, 4, 1};
     return {widenedTokens(), 1};
   }
   int64_t tokensPerSuperblock() const override {
-    return useTiles ? TileCode::tokensInCache(x.layout.paddedK * 2)
-                    : Strategy::tokensPerSuperblock();
+    return useTiles    ? TileCode::tokensInCache(x.layout.paddedK * 2)
+           : inPlace() ? 192
+                       : Strategy::tokensPerSuperblock();
   }
+  bool fetchesAhead() const override { return inPlace() && v.target.prefetchBytes; }
   int64_t tokensForTiles() const override { return useTiles ? TileCode::tokens : 0; }
   void configureTiles() override { tiles.configure(); }
   void releaseTiles() override { tiles.release(); }
 
   void allocate() override {
-    int64_t weightsUnpacked = stepsPerBlock() * layout.step * 16;
+    int64_t weightsUnpacked = panelsPerPass() * panelWeights();
     unpacked = rounded ? v.scratch(weightsUnpacked, v.b.getBF16Type())
                        : v.scratch(weightsUnpacked, v.b.getF32Type());
-    if (x.layout.kind != Activation::F32 && !bytesIndexed)
+    if (!inPlace())
       widened = v.scratch(widenedTokens() * layout.step, v.b.getF32Type());
   }
 
@@ -77,6 +84,7 @@ public:
                              SmallVector<Parts> acc) override {
     SmallVector<Value> rows = widen(column, extent.columns, tokens);
     Value slotBase = v.mul(slot, layout.step * 16);
+    int64_t perToken = int64_t(acc[0].size());
     SmallVector<Value> flat;
     for (Parts &parts : acc)
       flat.append(parts.begin(), parts.end());
@@ -86,13 +94,15 @@ public:
       Value base = v.add(slotBase, v.mul(k, 16));
       for (int64_t i = 0; i < atOnce; ++i) {
         Parts w;
-        for (int64_t part = 0; part < v.parts; ++part)
+        for (int64_t part = 0; part < perToken; ++part)
           w.push_back(rounded ? halfOfPair(base, i, part)
-                              : v.load(unpacked, base, part * v.width, v.floats()));
+                              : v.load(unpacked, base,
+                                       part / v.parts * panelWeights() + part % v.parts * v.width,
+                                       v.floats()));
         for (auto [t, row] : llvm::enumerate(rows)) {
           Value xk = broadcastColumn(v.add(row, v.mul(k, unit())), i);
-          for (int64_t part = 0; part < v.parts; ++part) {
-            Value &into = next[t * v.parts + part];
+          for (int64_t part = 0; part < perToken; ++part) {
+            Value &into = next[t * perToken + part];
             into = v.fma(w[part], xk, into);
           }
         }
@@ -100,7 +110,7 @@ public:
       return next;
     });
     for (auto [i, value] : llvm::enumerate(flat))
-      acc[i / v.parts][i % v.parts] = value;
+      acc[i / perToken][i % perToken] = value;
     return acc;
   }
 
@@ -130,6 +140,10 @@ public:
 private:
   static constexpr int64_t tileColumns = 32;
   int64_t widenedTokens() const { return v.width == 16 ? 8 : 4; }
+  /// Whether activations are read where they lie.
+  bool inPlace() const { return x.layout.kind == Activation::F32 || bytesIndexed; }
+  /// Unpacked weights of a panel.
+  int64_t panelWeights() const { return stepsPerBlock() * layout.step * 16; }
 
   /// [column / 2][16 rows][2], as bf16; columns that a row's last step does not have are zero,
   /// because tiles read them.

@@ -48,7 +48,7 @@ public:
       return Strategy::tokensPerSuperblock();
     return TileCode::tokensInCache(words ? x.layout.paddedK * 2 : x.layout.bytes);
   }
-  SmallVector<int64_t> tokenBlocks() const override {
+  SmallVector<int64_t> tokenBlocks(int64_t) const override {
     if (run)
       return {TileCode::tokens, 8, 1};
     return {v.width == 16 ? 8 : 4, 1};

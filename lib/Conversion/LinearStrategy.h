@@ -47,9 +47,10 @@ private:
   int64_t stride;
 };
 
-/// Steps in the scratch, from slot 0 on.
+/// Steps of consecutive panels in the scratch: those of panel i from slot i * stepsPerBlock() on.
 struct UnpackedSteps {
-  Value count;
+  int64_t panels;
+  Value count;       ///< of each panel
   StepExtent extent; ///< of each
   Value column;      ///< of the row, where slot 0 begins
 };
@@ -58,7 +59,8 @@ struct UnpackedSteps {
 struct TokenBlock {
   int64_t count;
   Value start;          ///< of the first in x
-  Value sums, firstSum; ///< where their sums are: [token][16 rows], f32
+  Value sums, firstSum; ///< where their sums of the first panel are: [token][16 rows], f32
+  int64_t panelSums;    ///< from there to the sums of the next panel, in floats
 };
 
 class Strategy {
@@ -72,11 +74,17 @@ public:
   virtual int64_t stepsPerBlock() const = 0;
   /// Panels for which `direct` runs side by side.
   virtual int64_t panelsAtOnce() const { return 1; }
+  /// Panels that are unpacked, and multiplied with blocks of tokens, together.
+  virtual int64_t panelsPerPass() const { return 1; }
   /// Tokens for which a panel is unpacked once: as many as keep their activations in the
   /// second-level cache, from which every panel reads them again.
   virtual int64_t tokensPerSuperblock() const { return 64; }
-  /// How many tokens may share one pass over unpacked weights, largest first; one always may.
-  virtual llvm::SmallVector<int64_t> tokenBlocks() const = 0;
+  /// Whether what is unpacked next is fetched while tokens are multiplied: where the weights are so
+  /// large that unpacking waits for them.
+  virtual bool fetchesAhead() const { return false; }
+  /// How many tokens may share one pass over unpacked weights of so many panels, largest first;
+  /// one always may.
+  virtual llvm::SmallVector<int64_t> tokenBlocks(int64_t panels) const = 0;
   /// Fewest tokens for which tile registers are used; 0 for a strategy without.
   virtual int64_t tokensForTiles() const { return 0; }
   virtual void configureTiles() {}
@@ -98,10 +106,12 @@ public:
 protected:
   /// `multiply` for the slots [from, to), by `blocked`.
   void multiplySlots(Value from, Value to, const UnpackedSteps &steps, const TokenBlock &block);
-  Parts loadSums(const TokenBlock &block, int64_t token);
+  /// A token's sums, of one panel after the other.
+  Parts loadSums(const TokenBlock &block, int64_t token, int64_t panels = 1);
   void storeSums(const TokenBlock &block, int64_t token, llvm::ArrayRef<Value> parts);
 
-  /// The columns from `column` on, unpacked in `slot`, for several tokens.
+  /// The columns from `column` on, unpacked in `slot` (and of further panels in slots
+  /// stepsPerBlock() apart), for several tokens.
   virtual llvm::SmallVector<Parts> blocked(Value slot, StepExtent extent, Value column,
                                            llvm::ArrayRef<Value> tokens,
                                            llvm::SmallVector<Parts> acc) = 0;

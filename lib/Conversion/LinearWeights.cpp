@@ -96,9 +96,8 @@ StepExtent WeightReader::extent(bool tail) const {
 void WeightReader::prefetch(const StepPosition &at) {
   if (v.target.prefetchBytes == 0 || at.columns != layout.step)
     return;
-  // Codes and levels lie one after the other: the bytes of a step, levels counted, in lines.
-  int64_t bytes = layout.chunkBytes / (layout.chunk / layout.step);
-  for (int64_t line = 0; line < bytes; line += 64)
+  // Codes and levels lie one after the other.
+  for (int64_t line = 0; line < bytesOfStep(); line += 64)
     v.prefetch(weights, at.codes, line + v.target.prefetchBytes);
 }
 

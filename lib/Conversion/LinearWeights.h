@@ -65,6 +65,13 @@ public:
   Parts column(const StepPosition &at, int64_t column, const SegmentLevels &levels);
   /// Fetches ahead what the step after next needs, as far as the target wants.
   void prefetch(const StepPosition &at);
+  /// Bytes from one step to the next, levels counted.
+  int64_t bytesOfStep() const { return layout.chunkBytes / (layout.chunk / layout.step); }
+  /// Fetches into the second cache `lines` cache lines of a panel from byte `at` + `constant` on.
+  void prefetchLines(Value at, int64_t constant, int64_t lines) {
+    for (int64_t i = 0; i < lines; ++i)
+      v.prefetch(weights, at, constant + i * 64, 2);
+  }
 
   SegmentLevels levels(const StepPosition &at, Segment segment);
 
