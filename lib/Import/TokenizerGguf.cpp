@@ -10,6 +10,7 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FormatVariadic.h"
+#include <cmath>
 
 using namespace llvm;
 using namespace quern::runtime;
@@ -82,7 +83,7 @@ Error GgufReader::readTokens() {
     }
     if (scores) {
       std::optional<double> score = (*scores)[i].getAsNumber();
-      if (!score)
+      if (!score || !std::isfinite(*score)) // no other file could hold it
         return error("{0}[{1}] is not a number", key("scores"), i);
       t.score = *score;
     }

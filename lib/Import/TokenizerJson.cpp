@@ -15,6 +15,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
+#include <cmath>
 
 using namespace llvm;
 using namespace quern::runtime;
@@ -161,7 +162,7 @@ Error JsonReader::readUnigram(const json::Object &model) {
     std::optional<StringRef> text =
         entry && entry->size() == 2 ? (*entry)[0].getAsString() : std::nullopt;
     std::optional<double> score = text ? (*entry)[1].getAsNumber() : std::nullopt;
-    if (!score)
+    if (!score || !std::isfinite(*score))
       return error("model.vocab[{0}] is not a token and its score", i);
     data.tokens[i].text = text->str();
     data.tokens[i].score = *score;

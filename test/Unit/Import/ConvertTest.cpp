@@ -31,6 +31,36 @@ ModelFile opened(const std::string &path) {
   return model ? std::move(*model) : ModelFile();
 }
 
+TEST(Convert, TensorsOfOddSizes) {
+  // GGUF begins each at a multiple of 32 bytes, safetensors leaves nothing between them.
+  Scratch scratch;
+  scratch.write("config.json", configJson("null"));
+  std::string data(160, 0);
+  for (size_t i = 0; i < data.size(); ++i)
+    data[i] = char(i / 4 % 4 ? 0 : i);
+  scratch.write("model.safetensors", safetensors(R"({
+    "model.layers.0.input_layernorm.weight":{"dtype":"F32","shape":[3],"data_offsets":[0,12]},
+    "model.embed_tokens.weight":{"dtype":"F32","shape":[4,8],"data_offsets":[12,140]},
+    "model.norm.weight":{"dtype":"F32","shape":[5],"data_offsets":[140,160]}})",
+                                                 data));
+  ModelFile first = opened(scratch.directory());
+  ASSERT_EQ(convertError(first, scratch.file("m.gguf")), "(no error)");
+  ModelFile second = opened(scratch.file("m.gguf"));
+  ASSERT_EQ(convertError(second, scratch.file("back")), "(no error)");
+  ModelFile third = opened(scratch.file("back"));
+  for (const ModelFile *model : {&second, &third}) {
+    ASSERT_EQ(model->tensors.size(), 3u);
+    for (const TensorInfo &tensor : first.tensors) {
+      const TensorInfo *same = model->find(tensor.canonical);
+      ASSERT_TRUE(same) << tensor.name;
+      std::vector<uint8_t> a, b;
+      llvm::cantFail(readTensor(first, tensor, a));
+      llvm::cantFail(readTensor(*model, *same, b));
+      EXPECT_EQ(a, b) << tensor.name;
+    }
+  }
+}
+
 TEST(Convert, KeepsYarnParameters) {
   Scratch scratch;
   scratch.write("config.json", configJson(R"({"rope_type":"yarn","factor":4,"beta_fast":24,
