@@ -25,7 +25,7 @@ with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(f32))) as f
     worst = 0
     for prompt in model["prompts"]:
         rows = os.path.join(folder, "rows")
-        out = run(f32, prompt["text"], "-n", str(len(prompt["greedy"])), "--ignore-end", "--logits", rows)
+        out = run(f32, prompt["text"], "-n", str(len(prompt["greedy"])), "--ignore-end", "--logits", rows, "--force")
         assert out["prompt_tokens"] == prompt["ids"], prompt["text"]
         assert out["tokens"] == prompt["greedy"], (prompt["text"], out["tokens"], prompt["greedy"])
         last = np.fromfile(rows, "<f4").reshape(len(prompt["ids"]), -1)[-1]
