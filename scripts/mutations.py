@@ -26,7 +26,7 @@ MUTATIONS = [Mutation(*m) for m in [
     ("nibble-order", "the high codes of a byte are taken for the low ones", KERNELS + "LinearWeights.cpp",
      "place = quad % perByte * plane.width", "place = (perByte - 1 - quad % perByte) * plane.width", LOWERED + "format-q4_K"),
     ("scale-index", "every group of a step uses the scale of the first", KERNELS + "LinearLevels.cpp",
-     "v.add(v.mul(at.stepInChunk, layout.step / g), column / g)", "v.mul(at.stepInChunk, layout.step / g)", LOWERED + "format-q4_K"),
+     "v.add(v.mul(at.stepInChunk, layout.step / g), column / g)", "v.mul(at.stepInChunk, layout.step / g)", "unit LinearTests Linear.SixBits:Linear.ThreeBitsInGroupsOf24"),
     ("tail-mask", "the last row of a partial panel is masked off", KERNELS + "LinearEmitter.cpp",
      "std::clamp<int64_t>(layout.n % 16 - part * v.width, 0, v.width)", "std::clamp<int64_t>(layout.n % 16 - 1 - part * v.width, 0, v.width)",
      "unit LinearTests Linear.TailsOfRowsAndColumns"),
