@@ -24,7 +24,7 @@ std::vector<Item> Quantization::items() const {
     item.elements = uint64_t(tensor.rows * tensor.columns);
     for (auto [c, candidate] : llvm::enumerate(tensor.candidates))
       item.options.push_back(
-          {candidate.name, storedBytes(tensor, candidate), lossOf(t, c), candidate.work,
+          {candidate.name, storedBytes(tensor, candidate, kind()), lossOf(t, c), candidate.work,
            kernels
                .try_emplace({candidate.name, tensor.rows, tensor.columns}, int32_t(kernels.size()))
                .first->second});

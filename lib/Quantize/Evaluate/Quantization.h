@@ -2,7 +2,7 @@
 //
 // The state of a run, from reading the model to the file. Each file implements a part:
 // Quantize.cpp the order of the steps and their inputs, Losses.cpp what formats cost and the choice
-// among them, Output.cpp the budget and the file, Report.cpp what is said of it.
+// among them, Budget.cpp what a file takes, Output.cpp the file, Report.cpp what is said of it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_LIB_QUANTIZE_EVALUATE_QUANTIZATION_H
@@ -21,6 +21,11 @@ namespace quern::quantize {
 
 /// GGUF begins every tensor at a multiple of this.
 inline uint64_t padded(uint64_t bytes) { return llvm::alignTo(bytes, 32); }
+
+/// What can be written. Where a file must not be larger than a size, the code of a program and the
+/// text of IR count.
+enum class OutputKind { Gguf, Module, Program };
+constexpr OutputKind outputKinds[] = {OutputKind::Gguf, OutputKind::Module, OutputKind::Program};
 
 /// Windows to search with, and those held back: a fifth, spread evenly, none of a single window.
 llvm::Expected<std::pair<Windows, Windows>> divideWindows(const Windows &all);
@@ -41,7 +46,10 @@ private:
   llvm::Error openProgram();
   llvm::Error openCost();
   llvm::Error findBudget();
+  llvm::Error findSizeBudget();
   llvm::Error findWorkBudget();
+  llvm::Error findSmallestFile(OutputKind kind);
+  std::vector<uint32_t> smallestChoice(OutputKind kind) const;
   llvm::Error allocate();
   llvm::Expected<Assignment> search();
   llvm::Expected<Assignment> allocateWith(llvm::StringRef name, Engine run);
@@ -62,22 +70,22 @@ private:
   bool measures() const { return !isFixed() && (provider->runs || options.maxKl > 0); }
   std::vector<Item> items() const;
   uint64_t bytesOf(llvm::ArrayRef<uint32_t> choice) const;
-  uint64_t storedBytes(const Tensor &tensor, const Candidate &candidate) const;
+  uint64_t storedBytes(const Tensor &tensor, const Candidate &candidate, OutputKind kind) const;
   double secondsOf(llvm::ArrayRef<uint32_t> choice) const;
   uint64_t work(const Assignment &found) const { return found.work + (cost ? cost->other() : 0); }
   /// What the output's name asks for; a choice without an output is one for GGUF.
-  bool isGguf() const {
-    return options.output.empty() || llvm::StringRef(options.output).ends_with(".gguf");
+  OutputKind kind() const {
+    llvm::StringRef name = options.output;
+    if (name.empty() || name.ends_with(".gguf"))
+      return OutputKind::Gguf;
+    return name.ends_with(".mlirbc") || name.ends_with(".mlir") ? OutputKind::Module
+                                                                : OutputKind::Program;
   }
-  bool isModule() const {
-    return llvm::StringRef(options.output).ends_with(".mlirbc") ||
-           llvm::StringRef(options.output).ends_with(".mlir");
-  }
+  uint64_t &smallestBytes(OutputKind kind) { return smallest[size_t(kind)]; }
   uint32_t fileType(llvm::ArrayRef<uint32_t> choice) const;
-  llvm::Error writeFile(llvm::ArrayRef<uint32_t> choice, llvm::StringRef path, bool force,
-                        uint64_t &bytes);
-  llvm::Error probeOutput();
-  llvm::Expected<uint64_t> probe(llvm::ArrayRef<uint32_t> choice);
+  llvm::Error writeFile(const import::ModelFile &chosen, OutputKind kind, uint32_t fileType,
+                        llvm::StringRef path, uint64_t &bytes);
+  llvm::Expected<uint64_t> probe(OutputKind kind, llvm::ArrayRef<uint32_t> choice);
   llvm::Error write();
   llvm::json::Object report();
   llvm::Error step(llvm::StringRef phase, double fraction) {
@@ -100,9 +108,7 @@ private:
   uint64_t overhead = 0;     ///< bytes of the file beyond the tensors to be chosen
   uint64_t kernelBytes = 0;  ///< of code, for each pair of a format and a shape
   Limits budget;             ///< for those and their kernels
-  uint64_t smallestFile = 0; ///< bytes, as GGUF; 0: it cannot hold any choice
-  /// Bytes, once probed.
-  uint64_t smallestProgram = 0, smallestModule = 0;
+  uint64_t smallest[3] = {}; ///< bytes of a file of each kind; 0: impossible, or not found out
   std::unique_ptr<CostModel> cost; ///< null: bytes alone count
   Engine engine = nullptr;
   Assignment assignment;
@@ -110,6 +116,7 @@ private:
   double kl = -1;         ///< of the assignment, on the text it was chosen with
   double heldBackKl = -1; ///< of the assignment, on windows held back
   uint64_t written = 0;
+  size_t tries = 0; ///< files written for that
   Deadline deadline;
   bool outOfTime = false; ///< something was left out because of it
 };

@@ -183,7 +183,7 @@ Error Quantization::prepare(bool measures) {
   if (!opened)
     return opened.takeError();
   model = std::move(*opened);
-  Expected<Candidates> planned = Candidates::plan(model, options, isGguf());
+  Expected<Candidates> planned = Candidates::plan(model, options, kind() == OutputKind::Gguf);
   if (!planned)
     return planned.takeError();
   candidates.emplace(std::move(*planned));
@@ -209,9 +209,6 @@ Expected<json::Object> Quantization::run() {
     return std::move(e);
   if (Error e = prepare(measures()))
     return std::move(e);
-  if (options.size && !isGguf())
-    if (Error e = probeOutput())
-      return std::move(e);
   if (Error e = allocate())
     return std::move(e);
   if (!options.dryRun)

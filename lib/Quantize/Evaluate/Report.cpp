@@ -80,13 +80,14 @@ json::Object Quantization::report() {
                    {"tensors", std::move(list)}};
   if (options.size)
     out["budget"] = int64_t(options.size);
-  json::Object smallest;
-  for (auto [kind, bytes] : {std::pair("gguf", smallestFile), std::pair("ir", smallestModule),
-                             std::pair("executable", smallestProgram)})
-    if (bytes)
-      smallest[kind] = int64_t(bytes);
-  if (!isFixed() && !smallest.empty())
-    out["smallest"] = std::move(smallest);
+  json::Object least;
+  for (auto [key, kind] :
+       {std::pair("gguf", OutputKind::Gguf), std::pair("ir", OutputKind::Module),
+        std::pair("executable", OutputKind::Program)})
+    if (uint64_t bytes = smallestBytes(kind))
+      least[key] = int64_t(bytes);
+  if (!isFixed() && !least.empty())
+    out["smallest"] = std::move(least);
   if (cost) {
     out["cost"] = options.cost.empty() ? (cost->isTime() ? "time" : "bitops") : options.cost;
     out["work"] = int64_t(work(assignment));
@@ -115,8 +116,10 @@ json::Object Quantization::report() {
     }
     out["engines"] = std::move(ratios);
   }
-  if (written)
+  if (written) {
     out["written"] = int64_t(written);
+    out["tries"] = int64_t(tries);
+  }
   return out;
 }
 

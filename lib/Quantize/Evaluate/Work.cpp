@@ -71,10 +71,11 @@ Error Quantization::findWorkBudget() {
   return Error::success();
 }
 
-uint64_t Quantization::storedBytes(const Tensor &tensor, const Candidate &candidate) const {
-  if (isGguf())
+uint64_t Quantization::storedBytes(const Tensor &tensor, const Candidate &candidate,
+                                   OutputKind kind) const {
+  if (kind == OutputKind::Gguf)
     return padded(candidate.bytes);
-  if (isModule())
+  if (kind == OutputKind::Module)
     return llvm::alignTo(candidate.bytes, moduleDataAlignment);
   // In panels, as programs carry it.
   Expected<format::PackedLayout> layout =

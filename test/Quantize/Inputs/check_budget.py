@@ -3,7 +3,7 @@ import json, re, sys
 
 kind = sys.argv[1]
 if kind == "smallest":
-    print(re.search(r"the smallest possible \w+ has (\d+) bytes", sys.stdin.read()).group(1))
+    print(re.search(r"the smallest possible [\w ]+ has (\d+) bytes", sys.stdin.read()).group(1))
     sys.exit()
 report = json.load(open(sys.argv[2]))
 tensors = report["tensors"]
