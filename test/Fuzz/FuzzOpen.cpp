@@ -126,6 +126,17 @@ std::string gguf(Decisions &d, const std::vector<Tensor> &tensors, unsigned part
         {".feed_forward_length", 32}, {".context_length", 64},  {".vocab_size", 4}};
     for (auto [key, value] : numbers)
       u32(architecture + key, value);
+    static const char *const scalings[] = {"linear", "yarn", "longrope", "none"};
+    if (d.below(3) == 0) {
+      keys.push_back(sized(architecture + ".rope.scaling.type") + bytes(uint32_t(8)) +
+                     sized(d.pick(scalings)));
+      keys.push_back(sized(architecture + ".rope.scaling.factor") + bytes(uint32_t(6)) +
+                     bytes(d.rarely(20) ? NAN : 4.0f));
+      u32(architecture + ".rope.scaling.original_context_length", 16);
+      if (d.below(2))
+        keys.push_back(sized(architecture + ".rope.scaling.yarn_beta_fast") + bytes(uint32_t(6)) +
+                       bytes(24.0f));
+    }
     if (d.below(2))
       for (std::string &key : vocabulary(d))
         keys.push_back(std::move(key));
@@ -201,9 +212,16 @@ void writeDirectory(Decisions &d, Folder &folder) {
                          "\"max_position_embeddings\":64";
     if (d.rarely(20))
       config += ",\"quantization_config\":{\"quant_method\":\"awq\"}";
-    if (d.below(4) == 0)
-      config += ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"original_max_position_"
-                "embeddings\":16}";
+    static const char *const scalings[] = {
+        R"("type":"yarn","factor":4,"original_max_position_embeddings":16)",
+        R"("rope_type":"yarn","factor":4,"beta_fast":24,"attention_factor":0.75)",
+        R"("rope_type":"linear","factor":2)",
+        R"("rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,)"
+        R"("original_max_position_embeddings":32)",
+        R"("type":"longrope","short_factor":[1,1.5],"long_factor":[2,3],"factor":4,)"
+        R"("original_max_position_embeddings":16)"};
+    if (d.below(2) == 0)
+      config += std::string(",\"rope_scaling\":{") + d.pick(scalings) + "}";
     config += "}";
     quern::fuzz::spoil(d, config, 30);
     folder.write("config.json", config);

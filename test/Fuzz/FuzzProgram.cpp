@@ -1,5 +1,5 @@
-// Fuzzes what a running program reads: saved states of sequences, baselines of --save-logits, and
-// the command line. The model is a toy whose logits depend on all that the cache holds.
+// Fuzzes what a running program reads: saved states of sequences, baselines of --save-logits, JSON
+// and the command line. The model is a toy whose logits depend on all that the cache holds.
 #include "../../lib/Runtime/Program/Cli.h"
 #include "Files.h"
 #include "Payload.h"
@@ -221,6 +221,40 @@ bool fuzzBaseline(Decisions &d, Model &model, Folder &folder, quern::fuzz::Tally
   return true;
 }
 
+//===--- JSON -------------------------------------------------------------===//
+
+std::string json(Decisions &d, unsigned depth) {
+  static const char *const atoms[] = {"null",           "true",
+                                      "false",          "0",
+                                      "-1.5e3",         "1e999",
+                                      "\"a\"",          "12345678901234567890",
+                                      "\"\\u00e9\\n\"", "\"\\ud83d\\ude00\"",
+                                      "\"\\ud800\"",    "\"\\q\"",
+                                      "nope",           ""};
+  std::string out, space = d.rarely(8) ? "\n\t " : "";
+  if (depth == 0 || d.below(3) == 0)
+    return d.rarely(20) ? "\"" + d.text(6) + "\"" : std::string(d.pick(atoms));
+  bool object = d.below(2);
+  for (unsigned n = d.below(4); n > 0; --n)
+    out += (out.empty() ? "" : ",") + space +
+           (object ? "\"" + std::string(1, char('a' + n)) + "\":" : "") + json(d, depth - 1);
+  return object ? "{" + out + space + "}" : "[" + out + space + "]";
+}
+
+bool fuzzJson(Decisions &d, quern::fuzz::Tally &tally) {
+  std::string text = d.rarely(60) ? std::string(100, '[') : json(d, 5), error;
+  quern::fuzz::spoil(d, text, 16);
+  Json value, again;
+  ++tally.header;
+  if (!Json::parse(text, value, error)) {
+    check(!error.empty());
+    return false;
+  }
+  std::string printed = value.print();
+  check(Json::parse(printed, again, error) && again.print() == printed);
+  return true;
+}
+
 //===--- The command line -------------------------------------------------===//
 
 bool fuzzCommandLine(Decisions &d, quern::fuzz::Tally &tally) {
@@ -305,9 +339,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   Decisions d(bytes, size);
   ++tally.runs;
   Model &model = toy(d, folder);
-  unsigned kind = d.below(5);
-  tally.accepted += kind < 2   ? fuzzState(d, model, tally)
-                    : kind < 4 ? fuzzBaseline(d, model, folder, tally)
-                               : fuzzCommandLine(d, tally);
+  unsigned kind = d.below(6);
+  tally.accepted += kind < 2    ? fuzzState(d, model, tally)
+                    : kind < 4  ? fuzzBaseline(d, model, folder, tally)
+                    : kind == 4 ? fuzzCommandLine(d, tally)
+                                : fuzzJson(d, tally);
   return 0;
 }
