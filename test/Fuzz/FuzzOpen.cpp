@@ -270,8 +270,8 @@ void writeDirectory(Decisions &d, Folder &folder) {
 void writeProgram(Decisions &d, Folder &folder) {
   static const char *const metadata[] = {
       R"({"name":"x","list":[{"a":1},{"b":[2]},3],"n":1e400})",
-      R"({"name":"x","tensors":[{"name":"a","shape":[4,8],"format":"q4_0","bits":4.5,"bytes":18,)"
-      R"("layout":"panel","kernel":"k"},{"name":"\u001b[2J","shape":[1e300,null],"bits":true},3]})",
+      (R"({"name":"x","tensors":[{"name":"a","shape":[4,8],"format":"q4_0","bits":4.5,"bytes":18,)"
+       R"("layout":"panel","kernel":"k"},{"name":"\u001b[2J","shape":[1e300,null],"bits":true},3]})"),
       R"({"tensors":{},"context":-1})", ""};
   std::string text = d.pick(metadata);
   quern::fuzz::spoil(d, text, 8);

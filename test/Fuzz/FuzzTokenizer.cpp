@@ -13,7 +13,7 @@ namespace {
 const char *const texts[] = {"a",      "b",       "ab",     "abc",    "\u0120", "\u0120a",
                              "\u2581", "\u2581a", "<unk>",  "<s>",    "<0x41>", "<0xFF>",
                              "<0xG1>", "é",       "\u00c3", "1",      "12",     "",
-                             " ",      "\n",      "😀",     "e\u0301"};
+                             " ",      "\n",      "😀",      "e\u0301"};
 const char *const patterns[] = {"\\p{L}+",
                                 " ?[^\\s\\p{L}]+",
                                 "\\s+(?!\\S)|\\s+",
@@ -259,11 +259,26 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   if (!tokenizer)
     abort(); // what was written must be readable
   ++tally.accepted;
-  std::string text = d.rest() + "ab <unk>é \u2581a1\n";
-  for (int32_t id : tokenizer->encode(text, true)) {
+  std::string text = d.text(200) + "ab <unk>é \u2581a1\n";
+  bool special = d.below(2);
+  std::vector<int32_t> ids = tokenizer->encode(text, !special);
+  StreamDecoder stream(*tokenizer, /*atStart=*/true, special);
+  std::string streamed;
+  for (int32_t id : ids) {
     if (id < 0 || size_t(id) >= tokenizer->size())
       abort();
     tokenizer->decode(id, true);
+    tokenizer->isEnd(id);
+    streamed += stream.push(id);
   }
+  streamed += stream.flush();
+  if (streamed != tokenizer->decode(ids, special))
+    abort();
+  for (const std::vector<int32_t> &list : {tokenizer->prefix(), tokenizer->suffix()})
+    for (int32_t id : list)
+      if (id < 0 || size_t(id) >= tokenizer->size())
+        abort();
+  if (int32_t id = tokenizer->find("ab"); id >= 0 && size_t(id) >= tokenizer->size())
+    abort();
   return 0;
 }
