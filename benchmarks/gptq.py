@@ -28,6 +28,8 @@ def main():
     parser.add_argument("--window", type=int, default=256)
     args = parser.parse_args()
     torch.manual_seed(0)
+    if not torch.cuda.is_available():  # AWQ's modifier pins memory in any case, which asks for a driver
+        torch.Tensor.pin_memory = lambda self, *_: self
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -66,6 +66,11 @@ def interval(ours, theirs, rounds=2000):
     return sum(ours) / sum(theirs), ratios[int(0.025 * rounds)], ratios[int(0.975 * rounds)]
 
 
+def is_compressor(kind):
+    """gptq-128, awq-32, ...: of llm-compressor, at 4 bits in groups of so many; the table of embeddings stays as it is."""
+    return kind.startswith(("gptq-", "awq-"))
+
+
 class Setting:
     """A model, its texts, and a folder with what is made once: statistics, the float GGUF file, the peer's files."""
 
@@ -78,16 +83,26 @@ class Setting:
             quern("calibrate", args.model, "--text", args.calibration, "--window", str(args.window), "-o", self.statistics, *limit)
         if not os.path.exists(self.source):
             quern("convert", args.model, self.source)
-        self.means = mean_squares(self.statistics)
+        self.means = None
 
     def peer(self, kind):
         path = f"{self.args.scratch}/peer-{kind}.gguf"
+        self.means = self.means or mean_squares(self.statistics)
         peer_file(self.source, self.means, kind, path)
         return path
 
+    def compressed(self, kind):
+        """A directory with what the weights of llm-compressor decode to, and what it stores: {"matrices_bytes", ...}."""
+        folder, (method, group) = f"{self.args.scratch}/peer-{kind}", kind.split("-")
+        limit = ["--tokens", str(self.args.calibration_tokens)] if self.args.calibration_tokens else []
+        command = [f"{ROOT}/benchmarks/gptq.py", self.args.model, self.args.calibration, folder, "--method", method, "--group", group]
+        made = cached(folder + ".size.json", lambda: json.loads(run(os.environ.get("COMPRESSOR_PYTHON", sys.executable), *command, "--window",
+                                                                    str(self.args.window), *limit).splitlines()[-1]))
+        return folder, made
+
     def peer_report(self, kind, text):
         name = f"{self.args.scratch}/peer-{kind}-{os.path.basename(text)}.json"
-        return cached(name, lambda: evaluate(self.args.model, self.peer(kind), text, self.args.window, self.args.tokens))
+        return cached(name, lambda: evaluate(self.args.model, self.compressed(kind)[0] if is_compressor(kind) else self.peer(kind), text, self.args.window, self.args.tokens))
 
     def quantize(self, path, *options):
         """Writes Quern's file; the report."""
