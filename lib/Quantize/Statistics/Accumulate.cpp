@@ -52,12 +52,12 @@ void InputStatistics::add(const float *values, int64_t count, int thread, int th
   std::vector<float> bounds; // above which a value of the row is an outlier
   bounds.reserve(size_t(count));
   for (int64_t row = 0; row < count; ++row) {
-    double square = 0;
-    for (int64_t k = 0; k < columns; ++k)
-      square += double(values[row * columns + k]) * double(values[row * columns + k]);
+    double square = sumOfSquares(values + row * columns, columns);
     bounds.push_back(float(outlierRatio * std::sqrt(square / double(columns))));
   }
   std::array<uint64_t, bins> counts = {};
+  Moments moments = {minimum.data(), maximum.data(),   absMax.data(),  sum.data(),      sumAbs.data(),
+                     sumSquare.data(), sumCube.data(), sumFourth.data(), outliers.data()};
   int64_t blocks = (columns + blockColumns - 1) / blockColumns;
   // Late blocks have fewer rows of the triangle, so neighbours go to different threads.
   for (int64_t block = thread; block < blocks; block += threads) {
@@ -70,21 +70,11 @@ void InputStatistics::add(const float *values, int64_t count, int thread, int th
         for (int64_t j = 0, end = std::min(width, i - begin + 1); j < end; ++j)
           triangle[i * (i + 1) / 2 + begin + j] += double(product[size_t((i - begin) * width + j)]);
     }
-    for (int64_t row = 0; row < count; ++row)
-      for (int64_t k = begin; k < begin + width; ++k) {
-        float v = values[row * columns + k], magnitude = std::fabs(v);
-        double wide = double(v), square = wide * wide;
-        minimum[k] = std::min(minimum[k], v);
-        maximum[k] = std::max(maximum[k], v);
-        absMax[k] = std::max(absMax[k], magnitude);
-        sum[k] += wide;
-        sumAbs[k] += double(magnitude);
-        sumSquare[k] += square;
-        sumCube[k] += square * wide;
-        sumFourth[k] += square * square;
-        outliers[k] += magnitude > bounds[size_t(row)];
-        ++counts[size_t(binOf(v))];
-      }
+    for (int64_t row = 0; row < count; ++row) {
+      addMoments(moments, values + row * columns, begin, begin + width, bounds[size_t(row)]);
+      for (int64_t k = begin; k < begin + width; ++k)
+        ++counts[size_t(binOf(values[row * columns + k]))];
+    }
   }
   // Counts are shared by threads; their order does not matter.
   for (size_t bin = 0; bin < bins; ++bin)

@@ -1,6 +1,6 @@
-//===- Gram.h - Products of columns -----------------------------*- C++ -*-===//
+//===- Gram.h - Sums over rows of activations -------------------*- C++ -*-===//
 //
-// The inner loop of H = X^T X, compiled for several instruction sets.
+// The inner loops of H = X^T X and of moments, compiled for several instruction sets.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_LIB_QUANTIZE_STATISTICS_GRAM_H
@@ -14,6 +14,18 @@ namespace quern::quantize {
 /// j < width; out has rows of `width` values. x: `rows` rows of `columns` values.
 void multiplyColumns(const float *x, int64_t rows, int64_t columns, int64_t begin, int64_t width,
                      float *out);
+
+/// What is added up of each column; as in InputStatistics.
+struct Moments {
+  float *minimum, *maximum, *absMax;
+  double *sum, *sumAbs, *sumSquare, *sumCube, *sumFourth;
+  uint64_t *outliers;
+};
+/// Adds columns [begin, end) of a row; values above `bound` are outliers.
+void addMoments(const Moments &to, const float *row, int64_t begin, int64_t end, float bound);
+
+/// Of a row, in an order of its own.
+double sumOfSquares(const float *row, int64_t columns);
 
 } // namespace quern::quantize
 
