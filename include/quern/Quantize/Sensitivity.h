@@ -21,11 +21,20 @@ namespace quern::quantize {
 
 using Values = llvm::Expected<std::vector<float>>;
 
-/// What a provider may look at: a matrix W[rows, columns], row-major, and its candidates.
+/// What a provider may look at: a matrix W[rows, columns], row-major, and its candidates. Or a stack
+/// of matrices of experts, one below the other.
 struct Subject {
   std::string name;
   int64_t rows = 0, columns = 0;
   const InputStatistics *input = nullptr; ///< null: not seen in calibration
+  /// Of a stack: what entered each matrix (null: no tokens went to it), and how often its error
+  /// counts. Empty: one matrix, which `input` entered.
+  struct Part {
+    const InputStatistics *input = nullptr;
+    double weight = 1;
+  };
+  std::vector<Part> experts;
+  std::vector<Part> parts() const { return experts.empty() ? std::vector<Part>{{input, 1}} : experts; }
   double damping = 0.01;
   std::function<Values()> values; ///< W
   struct Choice {
@@ -39,10 +48,10 @@ struct Subject {
   /// Mean KL divergence of the float program on calibration windows when W has these values.
   std::function<llvm::Expected<double>(llvm::ArrayRef<float>)> divergence;
 
-  /// H, ready for the solver; the identity where nothing was seen.
-  llvm::Expected<Hessian> hessian() const;
-  /// The sum of (W' - W)^2 of a choice.
-  llvm::Expected<double> squaredError(size_t choice) const;
+  /// H of a part, ready for the solver; the identity where nothing was seen.
+  llvm::Expected<Hessian> hessian(const Part &part) const;
+  /// The sums of (W' - W)^2 of a choice, by part.
+  llvm::Expected<std::vector<double>> squaredErrors(size_t choice) const;
 };
 
 /// The expected loss of each choice, not negative.

@@ -129,6 +129,9 @@ struct Statistics {
   /// or of all but the first; null if it was not seen.
   const InputStatistics *find(llvm::StringRef weight, int32_t expert = -1) const;
 
+  /// The same of a matrix; or of a stack, that of all its experts together: `sum` holds it then.
+  const InputStatistics *findAll(llvm::StringRef weight, InputStatistics &sum) const;
+
   /// Fails when the inputs differ.
   llvm::Error checkSame(const Statistics &other) const;
   /// Adds what another text gave the same model. Fails, changing nothing, when the inputs differ.

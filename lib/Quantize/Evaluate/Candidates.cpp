@@ -282,8 +282,17 @@ static std::string nameOf(const Tensor &tensor, size_t expert) {
   return tensor.experts == 1 ? tensor.name : tensor.name + "' expert '" + std::to_string(expert);
 }
 
-Error Candidates::solveTensor(Tensor &tensor, llvm::ArrayRef<const InputStatistics *> inputs,
-                              const QuantizeOptions &options) {
+double Tensor::weightOf(size_t expert) const {
+  double chosen = double(usedRows) / (double(rows) / double(experts)), seen = 0;
+  for (const InputStatistics *input : inputs)
+    seen += input ? double(input->rows) : 0;
+  if (seen == 0)
+    return chosen / double(inputs.size());
+  return (inputs[expert] ? double(inputs[expert]->rows) : 0) / seen * chosen;
+}
+
+Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
+  llvm::ArrayRef<const InputStatistics *> inputs = tensor.inputs;
   Expected<std::vector<float>> values = readValues(*model, source(tensor));
   if (!values)
     return values.takeError();
@@ -312,14 +321,6 @@ Error Candidates::solveTensor(Tensor &tensor, llvm::ArrayRef<const InputStatisti
   }
   std::vector<std::vector<uint8_t>> bytes(missing.size());
   int64_t rows = tensor.rows / tensor.experts;
-  // An expert's error counts as often as tokens go to it.
-  double chosen = double(tensor.usedRows) / double(rows), seen = 0;
-  for (const InputStatistics *input : inputs)
-    seen += input ? double(input->rows) : 0;
-  auto share = [&](const InputStatistics *input) {
-    return seen == 0 ? chosen / double(inputs.size())
-                     : (input ? double(input->rows) : 0) / seen * chosen;
-  };
   for (size_t expert = 0; expert < inputs.size() && !missing.empty(); ++expert) {
     if (Error e = makeHessian(tensor, inputs[expert], options))
       return e;
@@ -337,8 +338,8 @@ Error Candidates::solveTensor(Tensor &tensor, llvm::ArrayRef<const InputStatisti
         return createStringError("tensor '" + tensor.name +
                                  "': " + llvm::toString(packed.takeError()));
       llvm::append_range(all, *packed);
-      candidate->error += share(inputs[expert]) * solution->error;
-      candidate->nearestError += share(inputs[expert]) * solution->nearestError;
+      candidate->error += tensor.weightOf(expert) * solution->error;
+      candidate->nearestError += tensor.weightOf(expert) * solution->nearestError;
     }
   }
   for (auto [candidate, all] : llvm::zip(missing, bytes))
@@ -388,12 +389,12 @@ Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &opt
   for (Tensor &tensor : tensors) {
     if (options.progress && !options.progress("solve", done / all))
       return createStringError("cancelled");
-    std::vector<const InputStatistics *> inputs = inputsOf(tensor, statistics, options);
-    tensor.observed = llvm::any_of(inputs, [](const InputStatistics *input) { return input; });
+    tensor.inputs = inputsOf(tensor, statistics, options);
+    tensor.observed = llvm::any_of(tensor.inputs, [](const InputStatistics *input) { return input; });
     QuantizeOptions own = options;
     if (deadline.passed())
       own.method = Method::Nearest;
-    if (Error e = solveTensor(tensor, inputs, own))
+    if (Error e = solveTensor(tensor, own))
       return e;
     done += work(tensor);
   }

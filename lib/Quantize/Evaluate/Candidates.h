@@ -45,6 +45,10 @@ struct Tensor {
   int64_t usedRows = 0;          ///< that a token is multiplied with
   bool observed = false;         ///< there are statistics
   bool isProduct = true;         ///< a token is multiplied with it; else only rows are looked up
+  /// Of each expert, or of the one matrix, once solved; null where nothing was seen.
+  std::vector<const InputStatistics *> inputs;
+  /// How often an expert's error counts: as often as tokens go to it.
+  double weightOf(size_t expert) const;
   double damping = 0;            ///< that its Hessian needed, or the largest of its experts'
   std::vector<Candidate> candidates;
 };
@@ -74,8 +78,7 @@ public:
 
 private:
   explicit Candidates(const import::ModelFile &model) : model(&model) {}
-  llvm::Error solveTensor(Tensor &tensor, llvm::ArrayRef<const InputStatistics *> inputs,
-                          const QuantizeOptions &options);
+  llvm::Error solveTensor(Tensor &tensor, const QuantizeOptions &options);
   std::vector<const InputStatistics *> inputsOf(const Tensor &tensor, const Statistics &statistics,
                                                 const QuantizeOptions &options);
   llvm::Error makeHessian(const Tensor &tensor, const InputStatistics *input,

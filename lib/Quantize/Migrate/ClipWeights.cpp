@@ -157,7 +157,8 @@ Error ClipWeights::clip() {
   WeightReaders readers(module);
   int64_t done = 0, left = 0;
   for (auto weight : llvm::to_vector(module.getOps<WeightOp>())) {
-    if (weight.isView() || weight.getTensorType().getRank() != 2)
+    RankedTensorType type = weight.getTensorType();
+    if (weight.isView() || type.getRank() < 2)
       continue;
     SmallVector<OpOperand *> uses = readers.readers(weight);
     auto isProduct = [](OpOperand *use) {
@@ -169,8 +170,21 @@ Error ClipWeights::clip() {
     };
     if (uses.empty() || llvm::none_of(uses, isProduct))
       continue;
-    const quantize::InputStatistics *input = known->find(weight.getSymName());
-    if (!llvm::all_of(uses, isProduct) || llvm::any_of(uses, isScore) || !input || !input->rows) {
+    // A matrix, or one of every expert, each with what entered it; one that saw nothing stays.
+    bool isStack = type.getRank() == 3;
+    int64_t columns = type.getShape().back(), count = isStack ? type.getDimSize(0) : 1;
+    SmallVector<const quantize::InputStatistics *> inputs;
+    for (int64_t e = 0; e < count; ++e) {
+      inputs.push_back(known->find(weight.getSymName(), isStack ? int32_t(e) : -1));
+      if (inputs.back() && inputs.back()->columns != columns)
+        return createStringError("the statistics have " + Twine(inputs.back()->columns) +
+                                 " channels for what enters '" + weight.getSymName() +
+                                 "', which has " + Twine(columns));
+      if (inputs.back() && !inputs.back()->rows)
+        inputs.back() = nullptr;
+    }
+    bool isKnown = llvm::any_of(inputs, [](auto *input) { return input; });
+    if (!llvm::all_of(uses, isProduct) || llvm::any_of(uses, isScore) || !isKnown) {
       uses.front()->getOwner()->emitRemark()
           << "@" << weight.getSymName() << " is not clipped: "
           << (!llvm::all_of(uses, isProduct) ? "it is no product's alone"
@@ -179,15 +193,19 @@ Error ClipWeights::clip() {
       ++left;
       continue;
     }
-    if (input->columns != weight.getTensorType().getDimSize(1))
-      return createStringError("the statistics have " + Twine(input->columns) +
-                               " channels for what enters '" + weight.getSymName() +
-                               "', which has " + Twine(weight.getTensorType().getDimSize(1)));
     Expected<std::vector<float>> values = store.load(weight);
     if (!values)
       return values.takeError();
-    if (Error e = clipMatrix(*values, *input, *spec))
-      return e;
+    size_t size = values->size() / size_t(count);
+    for (auto [e, input] : llvm::enumerate(inputs)) {
+      if (!input)
+        continue;
+      auto begin = values->begin() + long(e * size);
+      std::vector<float> own(begin, begin + long(size));
+      if (Error error = clipMatrix(own, *input, *spec))
+        return error;
+      llvm::copy(own, begin);
+    }
     if (Error e = store.store(weight, *values))
       return e;
     ++done;

@@ -109,6 +109,11 @@ Error FoldCalibration::fold() {
   });
   if (problem)
     return problem;
+  module.walk([&](ExpertLinearOp op) {
+    op.emitRemark() << "what enters " << describe(op)
+                    << " keeps scales of its own for each token: products of experts have no static one";
+    ++kept;
+  });
   if (!done && kept && patterns.empty())
     return createStringError("the statistics are of another model: they know none of its tensors");
   module.walk([](Operation *op) {

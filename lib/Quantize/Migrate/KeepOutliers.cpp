@@ -58,6 +58,10 @@ Error KeepOutliers::keep() {
     op.setOutlierThresholdAttr(limit);
     ++count;
   });
+  module.walk([](ExpertLinearOp op) {
+    op.emitRemark() << "outliers among what enters " << describe(op)
+                    << " are rounded: products of experts have no threshold";
+  });
   kept = count;
   leaveCounts(module, {{"kept", count}});
   return Error::success();

@@ -155,8 +155,11 @@ Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &optio
       continue;
     looked = true;
     static const quantize::InputStatistics nothing;
+    // Experts share their scales, which what enters all of them decides.
+    quantize::InputStatistics ofExperts;
     const quantize::InputStatistics *input =
-        needsInput ? statistics->find(WeightOp(site.matrices[0]).getSymName()) : &nothing;
+        needsInput ? statistics->findAll(WeightOp(site.matrices[0]).getSymName(), ofExperts)
+                   : &nothing;
     if (!input || (needsInput && input->rows == 0)) {
       site.consumers.front()->emitRemark() << "no statistics for what enters @"
                                   << WeightOp(site.matrices[0]).getSymName() << ": not scaled";

@@ -67,6 +67,11 @@ Error SplitColumns::choose() {
     return known.takeError();
   migrate::WeightReaders readers(module);
   int64_t done = 0, whole = 0, kept = 0;
+  module.walk([&](ExpertLinearOp op) {
+    op.emitRemark() << "what enters " << migrate::describe(op)
+                    << " is not split: experts share a format, not the channels of their outliers";
+    ++kept;
+  });
   for (WeightOp weight : findMatrices(module)) {
     SmallVector<OpOperand *> uses = readers.readers(weight);
     auto foreign = llvm::find_if(uses, [&](OpOperand *use) {

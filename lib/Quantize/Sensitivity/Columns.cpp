@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Providers.h"
+#include "llvm/ADT/STLExtras.h"
 #include <cmath>
 
 using namespace quern::quantize;
@@ -68,14 +69,20 @@ Losses quern::quantize::columnLosses(const Subject &subject) {
   Values values = subject.values();
   if (!values)
     return values.takeError();
-  Expected<Hessian> hessian = subject.hessian();
-  if (!hessian)
-    return hessian.takeError();
   double bits = std::clamp(std::round(subject.choices[subject.typical].bits), 1.0, 8.0);
   std::vector<unsigned> levels(size_t(subject.columns), 1u << unsigned(bits));
   double sum = 0;
-  for (double loss : roundColumns(*values, subject.rows, *hessian, levels).losses)
-    sum += 2 * loss;
+  std::vector<Subject::Part> parts = subject.parts();
+  int64_t rows = subject.rows / int64_t(parts.size());
+  for (auto [i, part] : llvm::enumerate(parts)) {
+    Expected<Hessian> hessian = subject.hessian(part);
+    if (!hessian)
+      return hessian.takeError();
+    auto own = ArrayRef(*values).slice(i * size_t(rows * subject.columns),
+                                       size_t(rows * subject.columns));
+    for (double loss : roundColumns(own, rows, *hessian, levels).losses)
+      sum += part.weight * 2 * loss;
+  }
   std::vector<double> out;
   for (const Subject::Choice &choice : subject.choices)
     out.push_back(sum * std::pow(4.0, bits - choice.bits));

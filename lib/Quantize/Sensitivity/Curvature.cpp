@@ -73,14 +73,23 @@ quern::quantize::topEigenvalue(size_t n,
   return eigenvalue;
 }
 
-/// Each choice's |dW|^2 times `factor`.
-static Losses timesSquares(const Subject &subject, double factor) {
-  std::vector<double> out;
+/// Each choice's |dW|^2, each part's times the factor `of` gives for it.
+static Losses timesSquares(const Subject &subject,
+                           llvm::function_ref<Expected<double>(const Subject::Part &)> of) {
+  std::vector<double> factors, out;
+  for (const Subject::Part &part : subject.parts()) {
+    Expected<double> factor = of(part);
+    if (!factor)
+      return factor.takeError();
+    factors.push_back(std::max(0.0, *factor));
+  }
   for (size_t c = 0; c < subject.choices.size(); ++c) {
-    Expected<double> squares = subject.squaredError(c);
+    Expected<std::vector<double>> squares = subject.squaredErrors(c);
     if (!squares)
       return squares.takeError();
-    out.push_back(std::max(0.0, factor) * *squares);
+    out.push_back(0);
+    for (auto [factor, square] : llvm::zip_equal(factors, *squares))
+      out.back() += factor * square;
   }
   return out;
 }
@@ -89,12 +98,15 @@ Losses quern::quantize::hutchinsonLosses(const Subject &subject) {
   Values values = subject.values();
   if (!values)
     return values.takeError();
-  Expected<double> typical = subject.squaredError(subject.typical);
+  Expected<std::vector<double>> typical = subject.squaredErrors(subject.typical);
   if (!typical)
     return typical.takeError();
   size_t n = values->size();
+  double squares = 0;
+  for (double square : *typical)
+    squares += square;
   // Steps of the size that rounding makes: what lies beyond the quadratic counts as it will.
-  double step = std::sqrt(*typical / double(n));
+  double step = std::sqrt(squares / double(n));
   if (step == 0)
     return std::vector<double>(subject.choices.size());
   auto form = [&](ArrayRef<float> signs) -> Expected<double> {
@@ -114,30 +126,33 @@ Losses quern::quantize::hutchinsonLosses(const Subject &subject) {
   if (!trace)
     return trace.takeError();
   // Half the mean curvature of a weight, times the squares.
-  return timesSquares(subject, *trace / double(n) / 2);
+  return timesSquares(subject, [&](const Subject::Part &) { return *trace / double(n) / 2; });
 }
 
 Losses quern::quantize::traceLosses(const Subject &subject) {
-  double trace = double(subject.columns);
-  if (subject.input && subject.input->rows) {
-    trace = 0;
+  return timesSquares(subject, [&](const Subject::Part &part) -> Expected<double> {
+    if (!part.input || !part.input->rows)
+      return part.weight;
+    double trace = 0;
     for (int64_t k = 0; k < subject.columns; ++k)
-      trace += subject.input->meanSquare(k);
-  }
-  return timesSquares(subject, trace / double(subject.columns));
+      trace += part.input->meanSquare(k);
+    return part.weight * trace / double(subject.columns);
+  });
 }
 
 Losses quern::quantize::eigenvalueLosses(const Subject &subject) {
-  Expected<Hessian> hessian = subject.hessian();
-  if (!hessian)
-    return hessian.takeError();
-  using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Eigen::Map<const Matrix> h(hessian->raw.data(), subject.columns, subject.columns);
-  auto multiply = [&](ArrayRef<double> v) {
-    std::vector<double> out(v.size());
-    Eigen::Map<Eigen::VectorXd>(out.data(), long(out.size())) =
-        h * Eigen::Map<const Eigen::VectorXd>(v.data(), long(v.size()));
-    return out;
-  };
-  return timesSquares(subject, topEigenvalue(size_t(subject.columns), multiply, 0.01, 1));
+  return timesSquares(subject, [&](const Subject::Part &part) -> Expected<double> {
+    Expected<Hessian> hessian = subject.hessian(part);
+    if (!hessian)
+      return hessian.takeError();
+    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    Eigen::Map<const Matrix> h(hessian->raw.data(), subject.columns, subject.columns);
+    auto multiply = [&](ArrayRef<double> v) {
+      std::vector<double> out(v.size());
+      Eigen::Map<Eigen::VectorXd>(out.data(), long(out.size())) =
+          h * Eigen::Map<const Eigen::VectorXd>(v.data(), long(v.size()));
+      return out;
+    };
+    return part.weight * topEigenvalue(size_t(subject.columns), multiply, 0.01, 1);
+  });
 }

@@ -12,22 +12,25 @@ using namespace quern::quantize;
 using llvm::createStringError;
 using llvm::Expected;
 
-Expected<Hessian> Subject::hessian() const {
-  if (!input || !input->rows)
+Expected<Hessian> Subject::hessian(const Part &part) const {
+  if (!part.input || !part.input->rows)
     return Hessian::identity(columns);
-  return Hessian::create(input->meanHessian(), columns, damping);
+  return Hessian::create(part.input->meanHessian(), columns, damping);
 }
 
-Expected<double> Subject::squaredError(size_t choice) const {
+Expected<std::vector<double>> Subject::squaredErrors(size_t choice) const {
   Values own = values(), other = choices[choice].values();
   if (!own || !other) {
     llvm::Error e = llvm::joinErrors(own.takeError(), other.takeError());
     return std::move(e);
   }
-  double sum = 0;
-  for (auto [a, b] : llvm::zip_equal(*own, *other))
-    sum += (double(a) - double(b)) * (double(a) - double(b));
-  return sum;
+  size_t count = std::max<size_t>(1, experts.size()), size = own->size() / count;
+  std::vector<double> sums(count);
+  for (auto [i, pair] : llvm::enumerate(llvm::zip_equal(*own, *other))) {
+    double d = double(std::get<0>(pair)) - double(std::get<1>(pair));
+    sums[i / size] += d * d;
+  }
+  return sums;
 }
 
 static Losses hessianLosses(const Subject &subject) {

@@ -37,6 +37,24 @@ const InputStatistics *Statistics::find(StringRef weight, int32_t expert) const 
   return nullptr;
 }
 
+const InputStatistics *Statistics::findAll(StringRef weight, InputStatistics &sum) const {
+  if (const InputStatistics *found = find(weight))
+    return found;
+  const InputStatistics *all = nullptr;
+  for (int32_t expert = 0;; ++expert) {
+    const InputStatistics *own = find(weight, expert);
+    if (!own)
+      return all;
+    if (!all) {
+      sum = *own;
+      sum.expert = -1;
+    } else if (own->columns == sum.columns && own->hasHessian() == sum.hasHessian()) {
+      sum.add(*own);
+    }
+    all = &sum;
+  }
+}
+
 Error Statistics::checkSame(const Statistics &other) const {
   bool same = inputs.size() == other.inputs.size();
   for (size_t i = 0; same && i < inputs.size(); ++i)

@@ -151,6 +151,59 @@ TEST(Sensitivity, RankCorrelation) {
   EXPECT_EQ(rankCorrelation({1, 1, 1}, {1, 2, 3}), 0);
 }
 
+// A stack loses what its matrices lose, each with what entered it and as often as it counts.
+TEST(Sensitivity, StacksAddUpTheirExperts) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  int64_t rows = 12, columns = 32;
+  size_t size = size_t(rows * columns);
+  std::vector<float> w(2 * size);
+  for (float &v : w)
+    v = normal(random);
+  std::vector<InputStatistics> inputs;
+  for (float gain : {1.0f, 4.0f}) {
+    std::vector<float> x(size_t(100 * columns));
+    for (auto [i, v] : llvm::enumerate(x))
+      v = gain * normal(random) * (i % size_t(columns) < 4 ? 3 : 1);
+    inputs.emplace_back(std::vector<std::string>{"w"}, columns).add(x.data(), 100);
+  }
+  auto subjectOf = [&](llvm::ArrayRef<float> values) {
+    Subject out;
+    out.name = "w";
+    out.rows = int64_t(values.size()) / columns;
+    out.columns = columns;
+    std::vector<float> own = values.vec();
+    out.values = [own]() -> Values { return own; };
+    for (int bits : {2, 4})
+      out.choices.push_back({"i" + std::to_string(bits), double(bits), 0, [own, bits]() -> Values {
+                               std::vector<float> rounded = own;
+                               for (float &v : rounded)
+                                 v = std::ldexp(std::round(std::ldexp(v, bits - 2)), 2 - bits);
+                               return rounded;
+                             }});
+    out.typical = 1;
+    return out;
+  };
+  Subject stack = subjectOf(w), first = subjectOf(llvm::ArrayRef(w).take_front(size)),
+          second = subjectOf(llvm::ArrayRef(w).drop_front(size));
+  stack.experts = {{&inputs[0], 1.75}, {&inputs[1], 0.25}};
+  first.input = &inputs[0];
+  second.input = &inputs[1];
+  for (llvm::StringRef name : {"trace", "eigenvalue", "column"}) {
+    SCOPED_TRACE(name.str());
+    const ProviderInfo *provider = llvm::cantFail(parseProvider(name));
+    std::vector<double> both = llvm::cantFail(provider->run(stack)),
+                        a = llvm::cantFail(provider->run(first)),
+                        b = llvm::cantFail(provider->run(second));
+    for (size_t c = 0; c < both.size(); ++c)
+      EXPECT_NEAR(both[c], 1.75 * a[c] + 0.25 * b[c], 1e-9 * both[c]);
+    // No tokens went to the second: its weight is 0, and its H does not matter.
+    stack.experts[1] = {nullptr, 0};
+    EXPECT_NEAR(llvm::cantFail(provider->run(stack))[0], 1.75 * a[0], 1e-9 * a[0]);
+    stack.experts[1] = {&inputs[1], 0.25};
+  }
+}
+
 // Every provider of the table keeps to what Subject asks: a loss for each choice, the fewer bits
 // the larger, and of two inputs the larger one costs more.
 TEST(Sensitivity, ProvidersOrderChoices) {
