@@ -4,7 +4,8 @@
 Every row compiles the model in one format with activations in int8 or int4 (one scale a token), after the transforms named, and
 runs it as it is beside the float program. What calibrates them is another text. Prints a table in markdown.
 
-usage: transforms.py MODEL --calibration FILE --text FILE [--calibration-tokens N] [--tokens N] [--scratch DIR] [--rows 'NAME;...'] [--json FILE]
+usage: transforms.py MODEL --calibration FILE | --statistics FILE --text FILE [--calibration-tokens N] [--tokens N] [--scratch DIR]
+                     [--rows 'NAME;...'] [--json FILE]
 """
 import argparse, json, os, shutil, subprocess, tempfile, time
 
@@ -50,7 +51,9 @@ def run(*command):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--calibration", required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--calibration", help="text")
+    source.add_argument("--statistics", help="what quern calibrate made of one")
     parser.add_argument("--text", required=True)
     parser.add_argument("--calibration-tokens", default="8192")
     parser.add_argument("--tokens", default="4096")
@@ -60,7 +63,11 @@ def main():
     options = parser.parse_args()
     os.makedirs(options.scratch, exist_ok=True)
     place = lambda name: os.path.join(options.scratch, name)
-    run("calibrate", options.model, "--text", options.calibration, "--tokens", options.calibration_tokens, "-o", place("s.qst"), "--force")
+    statistics = options.statistics or place("s.qst")
+    if options.calibration:
+        run("calibrate", options.model, "--text", options.calibration, "--tokens", options.calibration_tokens, "-o", statistics, "--force")
+    run("compile", options.model, "--emit", "shared", "--target", "native", "--format", "f32", "--activations", "f32", "--kv-cache", "f32",
+        "--context", "520", "-o", place("float.so"), "--force")
     wanted = [name for name in ROWS if name in options.rows.split(";")]
     results = {}
     print("| weights, transforms | mean KL | 99 % | same token | perplexity ratio |\n|---|---|---|---|---|")
@@ -69,14 +76,14 @@ def main():
         model, program = options.model, place("program.so")
         if transforms:
             model = place(transforms.split("{")[0] + ".gguf")
-            run("transform", options.model, "-o", model, "--transform", transforms, "--statistics", place("s.qst"), "--force")
+            run("transform", options.model, "-o", model, "--transform", transforms, "--statistics", statistics, "--force")
         folder = place("weights")
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
         run("compile", model, "--emit", "shared", "--target", "native", "--format", form, "--activations", *(activations or ["int8"]),
-            "--context", "512", *(["--passes", passes.format(folder, place("s.qst"))] if passes else []), "-o", program, "--force")
+            "--context", "520", *(["--passes", passes.format(folder, statistics)] if passes else []), "-o", program, "--force")
         started = time.time()
-        report = json.loads(run("evaluate", options.model, program, "--engine", "own", "--text", options.text, "--tokens", options.tokens,
+        report = json.loads(run("evaluate", place("float.so"), program, "--engine", "own", "--text", options.text, "--tokens", options.tokens,
                                 "--window", "512", "--json"))
         report["seconds"] = time.time() - started
         results[name] = report

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Format/Matrix.h"
 #include "quern/Format/Known.h"
+#include "quern/Format/Size.h"
 
 using namespace quern::format;
 using llvm::createStringError;
@@ -43,6 +44,10 @@ Expected<uint64_t> quern::format::matrixBytes(const Spec &spec, int64_t rows, in
       return row.takeError();
     return *row * uint64_t(rows);
   }
+  if (spec.kind == Spec::Kind::Split) {
+    Expected<std::vector<int64_t>> sets = splitColumns(spec, cols);
+    return sets ? storedBytes(spec, {rows, cols}, *sets) : sets.takeError();
+  }
   uint64_t bytes = 0;
   for (const ComponentInfo &info : canonicalComponents(spec, rows, cols))
     bytes += info.size();
@@ -68,6 +73,12 @@ Error quern::format::decodeMatrix(const Spec &spec, llvm::ArrayRef<uint8_t> byte
                                   int64_t cols, llvm::MutableArrayRef<float> out) {
   if (const FileType *type = blockType(spec, cols))
     return type->decode(bytes, rows, cols, out);
+  Components components;
+  if (spec.kind == Spec::Kind::Split) {
+    if (Error e = unpackWhole(spec, bytes, rows, cols, components))
+      return e;
+    return decode(spec, components, out);
+  }
   std::vector<llvm::ArrayRef<uint8_t>> arrays;
   for (const ComponentInfo &info : canonicalComponents(spec, rows, cols)) {
     if (info.size() > bytes.size())
@@ -75,7 +86,6 @@ Error quern::format::decodeMatrix(const Spec &spec, llvm::ArrayRef<uint8_t> byte
     arrays.push_back(bytes.take_front(info.size()));
     bytes = bytes.drop_front(info.size());
   }
-  Components components;
   if (Error e = unpackCanonical(spec, arrays, 0, rows, cols, components))
     return e;
   return decode(spec, components, out);

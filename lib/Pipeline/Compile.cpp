@@ -18,10 +18,6 @@ using llvm::Error;
 using llvm::Expected;
 namespace json = llvm::json;
 
-/// Positions compiled for when the user does not say: enough for most, without reserving what
-/// few need.
-static constexpr int64_t defaultContext = 4096;
-
 /// Builds the module from a model file.
 Error Compilation::readModel() {
   if (options.source) {
@@ -115,6 +111,17 @@ Error Compilation::buildModel() {
       return createStringError("--passes: " + llvm::toString(std::move(e)));
     if (Error e = verifyModel(*owned))
       return createStringError("after --passes: " + llvm::toString(std::move(e)));
+    ModuleOp module = *owned->module;
+    std::string passes = options.passes;
+    if (auto before = module->getAttrOfType<StringAttr>(QuernDialect::kPassesAttr))
+      passes = before.str() + "," + passes;
+    module->setAttr(QuernDialect::kPassesAttr, StringAttr::get(module.getContext(), passes));
+  }
+  if (options.rewrite) {
+    if (Error e = options.rewrite(*owned->module))
+      return e;
+    if (Error e = verifyModel(*owned))
+      return createStringError(options.model + ": " + llvm::toString(std::move(e)));
   }
   if (format)
     if (Error e = encodeWeights(*owned->module, *format, build.activations, options.dequantize))

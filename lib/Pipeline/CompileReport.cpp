@@ -91,8 +91,8 @@ Expected<std::string> Compilation::metadata() {
                       {"activations", options.activations},
                       {"decode_bytes", int64_t(decodeBytes)},
                       {"tensors", tensorTable()}};
-  if (!options.passes.empty())
-    object["passes"] = options.passes; // it computes something else than the model says
+  if (auto passes = (*owned->module)->getAttrOfType<StringAttr>(QuernDialect::kPassesAttr))
+    object["passes"] = passes.getValue(); // it computes something else than the model says
   // Observers, and boundaries with the weights that the part behind each reads first.
   json::Array observers, boundaries;
   SymbolTable symbols(*owned->module);

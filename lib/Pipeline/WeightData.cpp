@@ -157,9 +157,10 @@ Error WeightData::readStored(WeightOp weight, int64_t matrix, int64_t firstRow, 
     if (components.empty() || weight.getLayout()->getKind() != LayoutKind::Canonical)
       return named(
           createStringError("cannot read format '" + format::print(spec) + "' from this layout"));
-    if (components.size() > 1 && weight.getComponents()->size() > 1)
+    int64_t parts = int64_t(weight.getComponents()->size());
+    if (components.size() > 1 && parts > 1 && parts != shape.matrices)
       return named(createStringError("expected the arrays of format '" + format::print(spec) +
-                                     "' one after another, as one component"));
+                                     "' one after another, as one component or one a matrix"));
     if (components.size() > 1)
       return readCanonical(weight, components, matrix, firstRow, rows, out);
     rowBytes = components[0].bytesPerRow;

@@ -7,8 +7,8 @@
 #include "Arguments.h"
 #include "Commands.h"
 #include "Progress.h"
+#include "TextOptions.h"
 #include "quern/Support/OutputFile.h"
-#include "llvm/Support/FileSystem.h"
 #include <unistd.h>
 
 namespace quern::tool {
@@ -21,34 +21,16 @@ static const char usage[] =
     "STATISTICS may be an importance matrix of llama.cpp, which has the sums of x^2 alone: its "
     "name\n"
     "then ends in .gguf, or in .dat for the legacy format.\n\n"
-    "  --text FILE[=W] UTF-8; every window of it is a sequence of its own (default: built-in "
-    "prose).\n"
-    "                  Several may be given; of one with a weight W < 1 that share of the windows\n"
-    "                  is read\n"
-    "  --chat FILE[=W] conversations, a line each: {\"messages\": [{\"role\", \"content\"}, ...]}; "
-    "each is\n"
-    "                  a sequence as the model's chat template writes it\n"
-    "  --tokens N      at most, spread over the text (default: all of it)\n"
-    "  --window N      tokens of a window (default: 512, or half the model's context)\n"
-    "  --first-token   keep the first token of every window apart\n"
-    "  --work DIR      keep what is done so far there; an interrupted run goes on from it, to the\n"
-    "                  same bytes\n"
-    "  --merge         add up files of the same model instead; one file is converted\n"
-    "  --threads N     the sums do not depend on it (default: all cores)\n"
-    "  --force         overwrite the output\n";
-
-/// FILE or FILE=SHARE; a file whose name reads so goes first.
-static llvm::Expected<quantize::TextSource> parseSource(llvm::StringRef text) {
-  quantize::TextSource source{text.str()};
-  auto [path, share] = text.rsplit('=');
-  if (share.empty() || llvm::sys::fs::exists(text))
-    return source;
-  source.path = path.str();
-  if (share.getAsDouble(source.share) || !(source.share > 0 && source.share <= 1))
-    return llvm::createStringError(
-        "'--text' needs FILE or FILE=SHARE with a share in (0, 1], not '" + text + "'");
-  return source;
-}
+    QUERN_TEXT_USAGE
+    "  --tokens N            at most, spread over the text (default: all of it)\n"
+    "  --window N            tokens of a window (default: 512, or half the model's context); every\n"
+    "                        window, and every conversation, is a sequence of its own\n"
+    "  --first-token         keep the first token of every sequence apart\n"
+    "  --work DIR            keep what is done so far there; an interrupted run goes on from it, to\n"
+    "                        the same bytes\n"
+    "  --merge               add up files of the same model instead; one file is converted\n"
+    "  --threads N           the sums do not depend on it (default: all cores)\n"
+    "  --force               overwrite the output\n";
 
 /// Runs the text, or adds files up; what was written.
 static llvm::Expected<quantize::Statistics> make(quantize::CalibrateOptions &options,
@@ -81,16 +63,7 @@ int calibrate(int argc, char **argv) {
   std::string output;
   bool force = false, merge = false, help = false;
   Arguments arguments;
-  arguments.option("--text", [&](llvm::StringRef text) -> llvm::Error {
-    return parseSource(text).moveInto(options.texts.emplace_back());
-  });
-  arguments.option("--chat", [&](llvm::StringRef text) -> llvm::Error {
-    quantize::TextSource &source = options.texts.emplace_back();
-    if (llvm::Error e = parseSource(text).moveInto(source))
-      return e;
-    source.chat = true;
-    return llvm::Error::success();
-  });
+  addTextOptions(arguments, options.texts);
   arguments.option("--work", options.work);
   arguments.flag("--first-token", options.firstToken);
   arguments.option("-o", output);

@@ -7,6 +7,7 @@
 #include "Arguments.h"
 #include "Commands.h"
 #include "Progress.h"
+#include "TextOptions.h"
 #include "quern/Quantize/Allocation.h"
 #include "quern/Quantize/Cost.h"
 #include "quern/Quantize/Recipe.h"
@@ -23,7 +24,7 @@ namespace quern::tool {
 static const char usage[] =
     "usage: quern quantize MODEL -o OUT BUDGET [options]\n\n"
     "Rounds the matrices of a float model, each to the format that keeps the model's predictions\n"
-    "best within the budget. OUT is a GGUF file if its name ends in .gguf; the quantized IR, with\n"
+    "best within the budget. MODEL may be IR of `quern transform`, OUT then is no GGUF file. OUT is a GGUF file if its name ends in .gguf; the quantized IR, with\n"
     "OUT.weights beside it, if it ends in .mlirbc (.mlir: as text); else an executable.\n\n"
     "  --size N              bytes of the file, at most: 80MB (1e6), 80MiB (2^20)\n"
     "  --bits B              stored bits per weight over all matrices, at most\n"
@@ -41,14 +42,14 @@ static const char usage[] =
     "  --time-limit S        seconds; what is not done then is estimated or rounded to nearest. "
     "The\n"
     "                        result depends on the machine, as with no other option\n"
-    "  --text FILE           calibration text, UTF-8 (default: built-in prose in the public "
-    "domain)\n"
+    QUERN_TEXT_USAGE
     "  --statistics FILE     of `quern calibrate`, in place of a new run\n"
     "  --formats F,F,...     formats to choose from: names (`quern formats`) or, with semicolons\n"
     "                        between them, spellings. GGUF takes its own types alone\n"
     "  --override P=F        this format for the tensors whose name matches a pattern: "
     "'blk.0.*=Q8_0'\n"
     "  --target T,...        CPUs of an executable, as of `quern compile`\n"
+    "  --activations A       how they enter products, of an executable or IR: as of `quern compile`\n"
     "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
     "  --solver S            descent (default), feedback, search, nearest\n"
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
@@ -129,13 +130,14 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
     arguments.flag("--compare-providers", compares);
   else
     arguments.option("--allocation", options.allocation);
-  arguments.option("--text", options.text);
+  addTextOptions(arguments, options.texts);
   arguments.option("--statistics", options.statistics);
   arguments.option("--report", reportPath);
   arguments.option("--recipe", recipe);
   arguments.option("--work", options.work);
   arguments.option("--format", options.format);
   arguments.option("--engine", options.engine);
+  arguments.option("--activations", options.activations);
   arguments.number("--threads", options.threads);
   arguments.number("--calibration-tokens", options.calibrationTokens);
   arguments.number("--measure-tokens", options.measureTokens);
@@ -200,7 +202,11 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
     if (llvm::Error e = applyRecipe(arg, arguments, options))
       return fail(std::move(e));
   }
+  // Texts of the command line take the place of a recipe's.
+  std::vector<quantize::TextSource> recipeTexts = std::exchange(options.texts, {});
   llvm::Expected<std::vector<std::string>> rest = arguments.parse(argc, argv, help);
+  if (options.texts.empty())
+    options.texts = std::move(recipeTexts);
   if (help) {
     llvm::consumeError(rest.takeError());
     if (allocates)

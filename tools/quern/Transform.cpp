@@ -7,16 +7,18 @@
 #include "Arguments.h"
 #include "Commands.h"
 #include "Progress.h"
+#include "TextOptions.h"
 #include <unistd.h>
 
 namespace quern::tool {
 
 static const char usage[] =
-    "usage: quern transform MODEL -o OUT.gguf --transform NAME,... [options]\n\n"
-    "Moves outliers out of the way of rounding; the model computes the same. Weights that change\n"
-    "are written as f32. `quern quantize --transform` does this before it quantizes.\n\n"
+    "usage: quern transform MODEL -o OUT --transform NAME,... [options]\n\n"
+    "Moves outliers out of the way of rounding; the model computes the same. OUT is a GGUF file\n"
+    "(.gguf) or IR with OUT.weights beside it (.mlirbc, .mlir as text); weights that change are f32.\n"
+    "`quern quantize --transform` does this before it quantizes.\n\n"
     "  --transform T,...     in order, with options in braces: 'smooth{strength=0.8}'\n"
-    "  --text FILE           calibration text, UTF-8\n"
+    QUERN_TEXT_USAGE
     "  --statistics FILE     of `quern calibrate`, for the first transform\n"
     "  --allow-requantize    go on from coded weights\n"
     "  --force               overwrite OUT\n"
@@ -29,7 +31,7 @@ int transformModel(int argc, char **argv) {
   bool json = false, help = false;
   Arguments arguments;
   arguments.option("-o", options.output);
-  arguments.option("--text", options.text);
+  addTextOptions(arguments, options.texts);
   arguments.option("--statistics", options.statistics);
   arguments.number("--threads", options.threads);
   arguments.flag("--force", options.force);

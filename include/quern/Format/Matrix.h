@@ -2,7 +2,7 @@
 //
 // One rule for the bytes of a matrix that Quern writes itself: GGUF's blocks where a type of GGUF
 // has the format and its blocks divide the rows, else the arrays of the canonical layout one after
-// another. Base formats only.
+// another; of a split those of its sets, and its columns (packWhole). No sums.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_FORMAT_MATRIX_H

@@ -12,6 +12,10 @@
 #include <string>
 #include <vector>
 
+namespace mlir {
+class ModuleOp;
+}
+
 namespace quern::import {
 struct ModelFile;
 }
@@ -33,6 +37,10 @@ enum class EmitKind {
 /// `exe`, `shared`, ...; the error lists all names.
 llvm::Expected<EmitKind> parseEmitKind(llvm::StringRef name);
 
+/// Positions compiled for when the user does not say: enough for most, without reserving what few
+/// need.
+inline constexpr int64_t defaultContext = 4096;
+
 struct CompileOptions {
   /// A model, or model-level IR (Pipeline/ModuleFile.h). An empty output: its name with the usual
   /// ending.
@@ -50,6 +58,8 @@ struct CompileOptions {
   bool observers = false;  ///< show the inputs of products to the program's caller (calibration)
   bool boundaries = false; ///< let the program's caller run parts of it
   bool dequantize = false; ///< `format` replaces coded weights, too
+  /// Changes the module, model level, once `passes` have run.
+  std::function<llvm::Error(mlir::ModuleOp)> rewrite;
   bool dryRun = false;     ///< plan and report, write nothing
   bool force = false;      ///< overwrite the output
   unsigned threads = 0;    ///< 0: all cores; the result does not depend on it

@@ -43,9 +43,10 @@ struct TextSource {
 llvm::Expected<Windows> readWindows(Predictor &program, llvm::StringRef path, int64_t window,
                                     uint64_t limit);
 /// The same of several texts, one after the other; the limit is divided as their windows are. No
-/// text means the built-in one.
+/// text means the built-in one. Conversations are joined, and cut up like a text; `model` has the
+/// chat template for them.
 llvm::Expected<Windows> readWindows(Predictor &program, llvm::ArrayRef<TextSource> texts,
-                                    int64_t window, uint64_t limit);
+                                    int64_t window, uint64_t limit, llvm::StringRef model = "");
 
 struct CalibrateOptions {
   std::string model;

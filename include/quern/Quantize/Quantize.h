@@ -12,6 +12,7 @@
 #define QUERN_QUANTIZE_QUANTIZE_H
 
 #include "quern/Quantize/Allocation.h"
+#include "quern/Quantize/Calibrate.h"
 #include "quern/Quantize/Solver.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
@@ -20,9 +21,11 @@
 namespace quern::quantize {
 
 struct QuantizeOptions {
-  std::string model, output;
+  std::string model; ///< a file or, for IR and executables, IR of floats
+  std::string output;
   std::string statistics; ///< a file of `quern calibrate`; empty: calibrates with `text`
-  std::string text;       ///< for calibration and measuring; calibration text alone, never others
+  /// For calibration and measuring; calibration text alone, never others. None: the built-in one.
+  std::vector<TextSource> texts;
   /// Folder of candidates and measurements, kept: another run finds there what it needs. Empty: a
   /// temporary one.
   std::string work;
@@ -36,7 +39,11 @@ struct QuantizeOptions {
   std::vector<std::string> formats; ///< to choose from; empty: what docs/Quantizing.md lists
   std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
   std::vector<std::string> targets;    ///< of an executable; empty: the portable set
-  std::vector<std::string> transforms; ///< first, in order; see Quantize/Transform.h
+  /// First, in order; see Quantize/Transform.h.
+  std::vector<std::string> transforms;
+  /// How they enter products with coded weights, of a program or IR: as CompileOptions has it.
+  std::string activations = "fast";
+  bool correctBiases = false; ///< of IR: correctBiases(), set by the transform `biases`
   Method method = Method::Descent;
   std::string engine = "knapsack";
   std::string provider = "measured"; ///< of Sensitivity.h

@@ -1,12 +1,13 @@
 //===- Transform.h - A model that computes the same and rounds better -----*- C++ -*-===//
 //
-// Runs the passes of Quantize/Migrate over a model file and writes the model with the changed
+// Runs the passes of Quantize/Migrate over a model file and writes the model, or IR, with the changed
 // weights in f32. What `quern transform` does, and `quern quantize --transform` does first.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_QUANTIZE_TRANSFORM_H
 #define QUERN_QUANTIZE_TRANSFORM_H
 
+#include "quern/Quantize/Calibrate.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/JSON.h"
@@ -20,12 +21,12 @@ struct QuantizeOptions;
 
 struct TransformOptions {
   std::string model;
-  std::string output; ///< a GGUF file
+  std::string output; ///< a GGUF file, or IR as Pipeline/ModuleFile.h writes it
   /// In order: a name that transformNames() lists, with the pass's options in braces:
   /// `smooth{strength=0.8}`.
   std::vector<std::string> transforms;
   std::string statistics; ///< of the model as it is; empty: calibrates with `text`
-  std::string text;
+  std::vector<TextSource> texts;
   unsigned threads = 0;
   bool allowRequantize = false; ///< coded tensors are decoded, too
   bool force = false;
@@ -41,7 +42,7 @@ std::string transformNames();
 
 /// Transforms. The report: for each transform its name and the pass's statistics; the tensors that
 /// changed. Errors: an unknown name, bad options, a text or statistics missing where they are
-/// needed, coded tensors unless allowed.
+/// needed, coded tensors unless allowed, and before any work what the output cannot say.
 llvm::Expected<llvm::json::Object> transform(const TransformOptions &options);
 
 /// Quantizes by `run` what the options' transforms make of the model.

@@ -9,7 +9,9 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
 #include <map>
+#include <numeric>
 
 using namespace quern;
 using namespace quern::quantize;
@@ -58,6 +60,29 @@ uint64_t Quantization::bytesOf(llvm::ArrayRef<uint32_t> choice) const {
   return bytes;
 }
 
+/// A matrix of zeros, as a hole. What ends a split, where its columns go, must be a permutation in
+/// any case.
+static std::error_code writeZeros(StringRef path, const Tensor &tensor,
+                                  const Candidate &candidate) {
+  int descriptor;
+  if (std::error_code ec = llvm::sys::fs::openFileForWrite(path, descriptor))
+    return ec;
+  llvm::raw_fd_ostream out(descriptor, /*shouldClose=*/true);
+  if (std::error_code ec = llvm::sys::fs::resize_file(descriptor, candidate.bytes))
+    return ec;
+  if (candidate.spec.kind == format::Spec::Kind::Split) {
+    std::vector<int32_t> permutation(size_t(tensor.columns));
+    std::iota(permutation.begin(), permutation.end(), 0);
+    size_t bytes = permutation.size() * sizeof(int32_t);
+    out.seek(candidate.bytes - bytes);
+    out.write(reinterpret_cast<const char *>(permutation.data()), bytes);
+  }
+  out.close();
+  std::error_code ec = out.error();
+  out.clear_error();
+  return ec;
+}
+
 /// Bytes of a file with this choice, written with zeros for weights and removed again.
 Expected<uint64_t> Quantization::probe(OutputKind kind, llvm::ArrayRef<uint32_t> choice) {
   namespace fs = llvm::sys::fs;
@@ -69,16 +94,12 @@ Expected<uint64_t> Quantization::probe(OutputKind kind, llvm::ArrayRef<uint32_t>
     import::ModelFile chosen = candidates->choose(choice);
     size_t first = chosen.files.size() - candidates->tensors.size();
     for (size_t i = first; i < chosen.files.size(); ++i) {
+      const Tensor &tensor = candidates->tensors[i - first];
+      const Candidate &candidate = tensor.candidates[choice[i - first]];
       import::SourceFile &file = chosen.files[i];
       file.path = inFolder("zeros-" + llvm::Twine(i));
-      file.size = candidates->tensors[i - first].candidates[choice[i - first]].bytes;
-      int descriptor;
-      std::error_code ec = fs::openFileForWrite(file.path, descriptor);
-      if (!ec) {
-        ec = fs::resize_file(descriptor, file.size);
-        fs::file_t handle = fs::convertFDToNativeFile(descriptor);
-        fs::closeFile(handle);
-      }
+      file.size = candidate.bytes;
+      std::error_code ec = writeZeros(file.path, tensor, candidate);
       if (ec)
         return createStringError("cannot write '" + file.path + "': " + ec.message());
     }
@@ -99,7 +120,7 @@ Expected<uint64_t> Quantization::probe(OutputKind kind, llvm::ArrayRef<uint32_t>
 /// Finds out smallestBytes() of a kind, which stays 0 where it is impossible.
 Error Quantization::findSmallestFile(OutputKind kind) {
   std::vector<uint32_t> choice = smallestChoice(kind);
-  if (choice.empty() || smallestBytes(kind))
+  if (choice.empty() || smallestBytes(kind) || (kind == OutputKind::Gguf && source.isModule))
     return Error::success();
   if (kind != OutputKind::Gguf)
     return probe(kind, choice).moveInto(smallestBytes(kind));

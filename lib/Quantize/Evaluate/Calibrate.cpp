@@ -13,9 +13,9 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Calibrate.h"
 #include "Conversations.h"
+#include "ModelSource.h"
 #include "Sequences.h"
 #include "Store.h"
-#include "quern/Import/ModelFile.h"
 #include "quern/Quantize/Program.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/MapVector.h"
@@ -410,17 +410,13 @@ Error Calibration::run(StringRef output, bool force) {
 
 /// The hash of all that the result depends on.
 static Expected<std::string> keyOf(const CalibrateOptions &options) {
-  Expected<import::ModelFile> model = import::open(options.model);
-  if (!model)
-    return model.takeError();
+  Expected<ModelSource> source = ModelSource::open(options.model);
+  if (!source)
+    return source.takeError();
   Key key("calibrate 1");
-  for (const import::TensorInfo &tensor : model->tensors) {
-    Expected<import::TensorBytes> bytes = import::mapTensor(*model, tensor);
-    if (!bytes)
-      return bytes.takeError();
-    key.add(StringRef(tensor.name)).add(bytes->bytes());
-  }
-  key.add(llvm::formatv("{0}", json::Value(json::Object(model->metadata))).str());
+  if (Error e = source->addTo(key))
+    return std::move(e);
+  key.add(llvm::formatv("{0}", json::Value(json::Object(source->model.metadata))).str());
   for (const TextSource &text : options.texts) {
     auto buffer = llvm::MemoryBuffer::getFile(text.path, /*IsText=*/false,
                                               /*RequiresNullTerminator=*/false);

@@ -6,7 +6,6 @@
 #include "Candidates.h"
 #include "quern/Format/Known.h"
 #include "quern/Format/Size.h"
-#include "quern/Import/ModelConfig.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/FileSystem.h"
@@ -75,8 +74,8 @@ static std::string restrictionOf(const Tensor &tensor, StringRef refused) {
             llvm::formatv(" ({0:f2} bits)", double(candidate.bytes) * 8 /
                                                 (double(tensor.rows) * double(tensor.columns)))
                 .str();
-  return "rows of " + std::to_string(tensor.columns) + " elements, which blocks of " +
-         refused.str() + " do not divide; left are " + left;
+  return "rows of " + std::to_string(tensor.columns - int64_t(tensor.leading.size())) +
+         " elements, which blocks of " + refused.str() + " do not divide; left are " + left;
 }
 
 /// One line for all tensors with the same restriction: a model has hundreds.
@@ -109,20 +108,16 @@ static std::vector<Source> sourcesOf(const import::ModelFile &model) {
   return sources;
 }
 
-Expected<Candidates> Candidates::plan(const import::ModelFile &model,
-                                      const QuantizeOptions &options, bool gguf) {
+Expected<Candidates> Candidates::plan(const ModelSource &from, const QuantizeOptions &options,
+                                      bool gguf) {
+  const import::ModelFile &model = from.model;
   Candidates out(model);
   std::vector<Source> sources = sourcesOf(model);
   // Of a stack a token meets but some.
   int64_t chosenExperts = 1;
   auto isStack = [](const Source &source) { return source.first->shape.size() == 3; };
-  if (llvm::any_of(sources, isStack)) {
-    Expected<import::ModelConfig> config = import::readConfig(model);
-    if (!config)
-      return config.takeError();
-    chosenExperts = config->expertsUsed;
-    gguf = true; // what is stored in arrays is no stack of matrices
-  }
+  if (llvm::any_of(sources, isStack))
+    chosenExperts = from.expertsUsed;
   std::vector<std::pair<llvm::GlobPattern, format::Spec>> overrides;
   for (const auto &[pattern, name] : options.overrides) {
     auto glob = llvm::GlobPattern::create(pattern);
@@ -164,7 +159,9 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
   std::map<std::string, std::vector<std::string>> restricted; // tensors by reason
   size_t lossy = 0;
   std::vector<bool> overrideUsed(overrides.size());
-  bool tied = !model.find("output.weight");
+  bool tied = llvm::none_of(model.tensors, [](const import::TensorInfo &info) {
+    return info.canonical == "output.weight";
+  });
   for (auto [source, i] : sources) {
     const import::TensorInfo &info = *source;
     if (!isQuantizable(info) || (info.canonical == "output.weight" && tied))
@@ -199,7 +196,13 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
         pinned = true;
         overrideUsed[o] = true;
       }
-    auto fits = [&](const format::Spec &spec) { return tensor.columns % blockOf(spec) == 0; };
+    // Of a column split the formats are those of the other columns.
+    auto split = from.splits.find(tensor.name);
+    bool isSplit = split != from.splits.end();
+    if (isSplit)
+      tensor.leading = split->second.leading;
+    int64_t columns = tensor.columns - int64_t(tensor.leading.size());
+    auto fits = [&](const format::Spec &spec) { return columns % blockOf(spec) == 0; };
     std::string refused;
     for (const format::Spec &spec : specs)
       if (!fits(spec))
@@ -213,16 +216,17 @@ Expected<Candidates> Candidates::plan(const import::ModelFile &model,
           specs.push_back(std::move(spec));
     if (specs.empty())
       return createStringError(model.path + ": tensor '" + info.name + "' has rows of " +
-                               llvm::Twine(tensor.columns) + " elements, which no block of " +
+                               llvm::Twine(columns) + " elements, which no block of " +
                                refused + " divides; choose another format for it (--override)");
     for (const format::Spec &spec : specs) {
       Candidate candidate;
-      candidate.spec = spec;
-      candidate.name = format::formatName(spec);
-      Expected<uint64_t> bytes = format::matrixBytes(spec, tensor.rows, tensor.columns);
+      candidate.spec = isSplit && !spec.isPlain() ? split->second.with(spec) : spec;
+      candidate.name = format::formatName(candidate.spec);
+      Expected<uint64_t> bytes = format::matrixBytes(
+          candidate.spec, tensor.rows / tensor.experts, tensor.columns);
       if (!bytes)
         return bytes.takeError();
-      candidate.bytes = *bytes;
+      candidate.bytes = *bytes * uint64_t(tensor.experts);
       tensor.candidates.push_back(std::move(candidate));
     }
     if (!refused.empty())
@@ -300,6 +304,8 @@ Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
   Key common("candidate 4");
   common.addAll(llvm::ArrayRef(*values)).add(double(tensor.columns)).add(options.damping);
   common.add(methodName(options.method)).add(double(SolveOptions().sweeps));
+  if (!tensor.leading.empty())
+    common.addAll(llvm::ArrayRef(tensor.leading));
   for (const InputStatistics *input : inputs)
     if (input)
       common.addAll(llvm::ArrayRef<uint64_t>{input->rows, input->hash});
@@ -330,7 +336,10 @@ Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
     for (auto [candidate, all] : llvm::zip(missing, bytes)) {
       Expected<Solution> solution = quantize::solve(
           candidate->spec, own, rows, *hessian,
-          {options.method, SolveOptions().sweeps, options.threads}, nameOf(tensor, expert));
+          {options.method, SolveOptions().sweeps, options.threads,
+           candidate->spec.kind == format::Spec::Kind::Split ? llvm::ArrayRef(tensor.leading)
+                                                             : llvm::ArrayRef<int32_t>()},
+          nameOf(tensor, expert));
       if (!solution)
         return solution.takeError();
       auto packed = format::packMatrix(candidate->spec, solution->components);
@@ -408,11 +417,16 @@ Expected<std::vector<float>> Candidates::values(const Tensor &tensor,
   auto buffer = llvm::MemoryBuffer::getFileSlice(path, candidate.bytes, 0);
   if (!buffer)
     return createStringError("cannot read '" + path + "': " + buffer.getError().message());
+  // The matrices of a stack follow one another.
+  auto bytes = llvm::arrayRefFromStringRef((*buffer)->getBuffer());
+  size_t count = size_t(tensor.experts), each = bytes.size() / count;
   std::vector<float> values(size_t(tensor.rows * tensor.columns));
-  if (Error e =
-          format::decodeMatrix(candidate.spec, llvm::arrayRefFromStringRef((*buffer)->getBuffer()),
-                               tensor.rows, tensor.columns, values))
-    return std::move(e);
+  llvm::MutableArrayRef<float> out(values);
+  for (size_t e = 0, size = values.size() / count; e < count; ++e)
+    if (Error error = format::decodeMatrix(candidate.spec, bytes.slice(e * each, each),
+                                           tensor.rows / tensor.experts, tensor.columns,
+                                           out.slice(e * size, size)))
+      return std::move(error);
   return values;
 }
 

@@ -8,9 +8,9 @@
 #ifndef QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H
 #define QUERN_LIB_QUANTIZE_EVALUATE_CANDIDATES_H
 
+#include "ModelSource.h"
 #include "Store.h"
 #include "quern/Format/Matrix.h"
-#include "quern/Import/ModelFile.h"
 #include "quern/Quantize/Quantize.h"
 #include "quern/Quantize/Statistics.h"
 #include <chrono>
@@ -44,11 +44,12 @@ struct Tensor {
   int64_t experts = 1;           ///< matrices of a stack, each with a Hessian of its own
   int64_t usedRows = 0;          ///< that a token is multiplied with
   bool observed = false;         ///< there are statistics
-  bool isProduct = true;         ///< a token is multiplied with it; else only rows are looked up
-  /// Of each expert, or of the one matrix, once solved; null where nothing was seen.
-  std::vector<const InputStatistics *> inputs;
   /// How often an expert's error counts: as often as tokens go to it.
   double weightOf(size_t expert) const;
+  bool isProduct = true;         ///< a token is multiplied with it; else only rows are looked up
+  std::vector<int32_t> leading;  ///< of a column split: the columns of the first set
+  /// Of each expert, or of the one matrix, once solved; null where nothing was seen.
+  std::vector<const InputStatistics *> inputs;
   double damping = 0;            ///< that its Hessian needed, or the largest of its experts'
   std::vector<Candidate> candidates;
 };
@@ -57,7 +58,7 @@ class Candidates {
 public:
   /// Finds the matrices to be quantized and the formats each may have: any that the solver can
   /// round to, or with `gguf` those of GGUF's types alone.
-  static llvm::Expected<Candidates> plan(const import::ModelFile &model,
+  static llvm::Expected<Candidates> plan(const ModelSource &source,
                                          const QuantizeOptions &options, bool gguf);
 
   /// Solves what `store` does not hold yet; it must live as long as the candidates are used.
@@ -69,6 +70,8 @@ public:
   /// The model with tensor i as its candidate choice[i].
   import::ModelFile choose(llvm::ArrayRef<uint32_t> choice) const;
 
+  /// Where the bytes of a candidate are: the first of that file.
+  std::string pathOf(const Candidate &candidate) const { return store->path(candidate.key); }
   /// Where it came from.
   const import::TensorInfo &source(const Tensor &tensor) const {
     return tensor.composed ? model->stacks[tensor.index] : model->tensors[tensor.index];

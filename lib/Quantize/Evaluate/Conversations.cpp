@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Conversations.h"
+#include "ModelSource.h"
 #include "quern/Import/ChatTemplate.h"
 #include "quern/Support/Json.h"
 #include "quern/Import/Tokenizer.h"
@@ -29,18 +30,23 @@ struct Chat {
 } // namespace
 
 static Expected<Chat> openChat(StringRef path) {
-  Expected<import::ModelFile> model = import::open(path);
-  if (!model)
-    return model.takeError();
+  Expected<ModelSource> source = ModelSource::open(path);
+  if (!source)
+    return source.takeError();
   Chat out;
-  out.format = import::readChatFormat(*model);
+  std::string error;
+  std::vector<uint8_t> blob = std::move(source->tokenizer);
+  if (!source->isModule) {
+    out.format = import::readChatFormat(source->model);
+    Expected<runtime::TokenizerData> data = import::readTokenizer(source->model);
+    if (!data)
+      return data.takeError();
+    blob = data->serialize(error);
+  } else if (!out.format.parse(source->chat.data(), source->chat.size())) {
+    error = "its chat format is damaged";
+  }
   if (!out.format.problem.empty())
     return createStringError(path + ": " + out.format.problem);
-  Expected<runtime::TokenizerData> data = import::readTokenizer(*model);
-  if (!data)
-    return data.takeError();
-  std::string error;
-  std::vector<uint8_t> blob = data->serialize(error);
   if (error.empty())
     out.tokenizer = runtime::Tokenizer::load(blob.data(), blob.size(), error);
   if (!out.tokenizer)

@@ -74,7 +74,7 @@ Subject Quantization::subjectOf(const Tensor &tensor) {
     out.input = tensor.inputs[0];
   for (int64_t e = 0; tensor.experts > 1 && e < tensor.experts; ++e)
     out.experts.push_back({tensor.inputs[size_t(e)], tensor.weightOf(size_t(e))});
-  out.values = [this, &tensor] { return readValues(model, candidates->source(tensor)); };
+  out.values = [this, &tensor] { return readValues(source.model, candidates->source(tensor)); };
   uint64_t elements = 0;
   for (const Tensor &other : candidates->tensors)
     elements += uint64_t(other.rows * other.columns);

@@ -196,7 +196,7 @@ Expected<KernelTimes> quern::quantize::measureKernels(const MeasureOptions &opti
       return createStringError("cancelled");
     return Error::success();
   };
-  Expected<import::ModelFile> model = import::open(options.model);
+  Expected<ModelSource> model = ModelSource::open(options.model);
   if (!model)
     return model.takeError();
   QuantizeOptions quantize;

@@ -3,7 +3,9 @@
 // Written aside; what was asked for takes its name once it fits.
 //
 //===----------------------------------------------------------------------===//
+#include "Folder.h"
 #include "Quantization.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "quern/Export/Convert.h"
 #include "quern/Pipeline/Compile.h"
 #include "quern/Pipeline/ModuleFile.h"
@@ -49,7 +51,14 @@ Error Quantization::writeFile(const import::ModelFile &chosen, OutputKind kind, 
   } else {
     CompileOptions compile;
     compile.model = options.model;
-    compile.source = &chosen;
+    if (!source.isModule)
+      compile.source = &chosen;
+    compile.activations = options.activations;
+    Folder changed;
+    if (Error e = changed.create("quern-biases"))
+      return e;
+    if (source.isModule)
+      compile.rewrite = [&](mlir::ModuleOp module) { return rewrite(module, chosen, changed.path); };
     compile.output = path.str();
     compile.threads = options.threads;
     compile.targets = options.targets;

@@ -17,6 +17,10 @@
 #include "llvm/Support/MathExtras.h"
 #include <chrono>
 
+namespace mlir {
+class ModuleOp;
+}
+
 namespace quern::quantize {
 
 /// GGUF begins every tensor at a multiple of this.
@@ -35,9 +39,10 @@ public:
   explicit Quantization(const QuantizeOptions &options) : options(options) {}
   llvm::Expected<llvm::json::Object> run();
   llvm::Expected<llvm::json::Object> compare();
+  /// What can be known wrong before anything is read.
+  llvm::Error checkOptions();
 
 private:
-  llvm::Error checkOptions();
   llvm::Error prepare(bool measures);
   llvm::Error readStatistics();
   double weightsToQuantize() const;
@@ -85,6 +90,8 @@ private:
   uint32_t fileType(llvm::ArrayRef<uint32_t> choice) const;
   llvm::Error writeFile(const import::ModelFile &chosen, OutputKind kind, uint32_t fileType,
                         llvm::StringRef path, uint64_t &bytes);
+  llvm::Error rewrite(mlir::ModuleOp module, const import::ModelFile &chosen,
+                      llvm::StringRef folder);
   llvm::Expected<uint64_t> probe(OutputKind kind, llvm::ArrayRef<uint32_t> choice);
   llvm::Error write();
   llvm::json::Object report();
@@ -95,7 +102,7 @@ private:
   }
 
   const QuantizeOptions &options;
-  import::ModelFile model;
+  ModelSource source;
   std::optional<Store> store;
   std::optional<Candidates> candidates;
   Statistics statistics;
@@ -117,6 +124,7 @@ private:
   double heldBackKl = -1; ///< of the assignment, on windows held back
   uint64_t written = 0;
   size_t tries = 0; ///< files written for that
+  int64_t corrected = 0; ///< biases of products
   Deadline deadline;
   bool outOfTime = false; ///< something was left out because of it
 };

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Quantize.h"
 #include "Quantization.h"
+#include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "quern/Pipeline/InspectModule.h"
 #include "quern/Quantize/Recipe.h"
 #include "quern/Quantize/Transform.h"
 #include "quern/Support/OutputFile.h"
@@ -40,7 +42,7 @@ Error Quantization::checkOptions() {
     return createStringError("two budgets at once (" + given + ") need --engine ilp or greedy");
   if (Error e = parseProvider(options.provider).moveInto(provider))
     return e;
-  if (options.text.empty() && options.note && (options.statistics.empty() || measures()))
+  if (options.texts.empty() && options.note && (options.statistics.empty() || measures()))
     options.note("no --text given: the built-in text is used, English prose in the public domain");
   Expected<Engine> found = parseEngine(options.engine);
   if (!found)
@@ -48,6 +50,16 @@ Error Quantization::checkOptions() {
   engine = *found;
   if (Error e = openCost())
     return e;
+  if (kind() == OutputKind::Gguf && quern::isModule(options.model))
+    return createStringError(options.model +
+                             ": no GGUF file can say all that IR does; an executable or IR "
+                             "(.mlirbc) can: -o PROGRAM");
+  if (kind() == OutputKind::Gguf && options.activations != "fast")
+    return createStringError("--activations is of executables and IR: who runs a GGUF file "
+                             "chooses");
+  if (!symbolizeActivationFormat(options.activations))
+    return createStringError("unknown activations '" + options.activations +
+                             "'; known: fast, f32, bf16, q8, int8, q4, int4");
   if (options.dryRun)
     return Error::success();
   if (options.output.empty())
@@ -68,8 +80,7 @@ Error Quantization::readStatistics() {
   } else {
     CalibrateOptions calibration;
     calibration.model = options.model;
-    if (!options.text.empty())
-      calibration.texts = {TextSource{options.text}};
+    calibration.texts = options.texts;
     calibration.tokens = tokensToCalibrate();
     calibration.threads = options.threads;
     calibration.work = store->folder();
@@ -141,13 +152,13 @@ Error Quantization::openProgram() {
   constexpr uint64_t maxBytes = uint64_t(512) << 20;
   uint64_t tokens =
       std::min(tokensToMeasure(), maxBytes / (sizeof(float) * uint64_t(program->vocabulary())));
-  Expected<Windows> read = readWindows(*program, options.text, 0, tokens);
+  Expected<Windows> read = readWindows(*program, options.texts, 0, tokens, options.model);
   if (!read)
     return read.takeError();
   // As many more as are held back.
   size_t count = read->count(), more = std::max<size_t>(1, count / 4);
-  read = readWindows(*program, options.text, read->window,
-                     uint64_t(count + more) * uint64_t(read->window));
+  read = readWindows(*program, options.texts, read->window,
+                     uint64_t(count + more) * uint64_t(read->window), options.model);
   if (!read)
     return read.takeError();
   Expected<std::pair<Windows, Windows>> parts = divideWindows(*read);
@@ -157,12 +168,8 @@ Error Quantization::openProgram() {
   Key key("measured 2");
   key.addAll(llvm::ArrayRef(windows.prefix)).addAll(llvm::ArrayRef(windows.tokens));
   key.add(double(windows.window));
-  for (const import::TensorInfo &tensor : model.tensors) {
-    Expected<import::TensorBytes> bytes = import::mapTensor(model, tensor);
-    if (!bytes)
-      return bytes.takeError();
-    key.add(bytes->bytes());
-  }
+  if (Error e = source.addTo(key, /*names=*/false))
+    return e;
   textKey = key.digits().substr(0, 16);
   streams.emplace(*program, windows.prefix.size() + size_t(windows.window) - 1, store->folder());
   Expected<Baseline> predictions = Baseline::create(*streams, windows);
@@ -179,11 +186,9 @@ Error Quantization::openProgram() {
 }
 
 Error Quantization::prepare(bool measures) {
-  Expected<import::ModelFile> opened = import::open(options.model);
-  if (!opened)
-    return opened.takeError();
-  model = std::move(*opened);
-  Expected<Candidates> planned = Candidates::plan(model, options, kind() == OutputKind::Gguf);
+  if (Error e = ModelSource::open(options.model).moveInto(source))
+    return e;
+  Expected<Candidates> planned = Candidates::plan(source, options, kind() == OutputKind::Gguf);
   if (!planned)
     return planned.takeError();
   candidates.emplace(std::move(*planned));
@@ -219,6 +224,12 @@ Expected<json::Object> Quantization::run() {
 
 Expected<json::Object> quern::quantize::quantize(const QuantizeOptions &options) {
   auto run = [](const QuantizeOptions &final) { return Quantization(final).run(); };
+  if (!options.transforms.empty()) { // else run() begins with it
+    QuantizeOptions quiet = options;
+    quiet.note = nullptr;
+    if (Error e = Quantization(quiet).checkOptions())
+      return std::move(e);
+  }
   json::Object inputs;
   if (options.recipe || !options.expectedInputs.empty()) {
     Expected<json::Object> found = hashInputs(options);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
 #include "quern/Quantize/Calibrate.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 using namespace quern;
@@ -42,7 +43,21 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
       out[name] = value;
   };
   add("model", options.model);
-  add("text", options.text);
+  for (StringRef kind : {"text", "chat"}) {
+    json::Array files;
+    for (const TextSource &source : options.texts) {
+      if (source.chat != (kind == "chat"))
+        continue;
+      std::string text = source.path;
+      if (source.share != 1)
+        llvm::raw_string_ostream(text) << llvm::format("=%.17g", source.share);
+      files.push_back(std::move(text));
+    }
+    if (files.size() == 1)
+      out[kind] = std::move(files[0]);
+    else if (!files.empty())
+      out[kind] = std::move(files);
+  }
   add("statistics", options.statistics);
   add("allocation", options.allocation);
   add("format", options.format);
@@ -52,6 +67,8 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
   add("target", llvm::join(options.targets, ","));
   if (options.calibrationTokens)
     out["calibration-tokens"] = int64_t(options.calibrationTokens);
+  if (options.activations != "fast")
+    add("activations", options.activations);
   if (options.measureTokens)
     out["measure-tokens"] = int64_t(options.measureTokens);
   if (options.size)
@@ -86,25 +103,23 @@ static Expected<std::string> hashFile(StringRef path) {
 }
 
 Expected<json::Object> quern::quantize::hashInputs(const QuantizeOptions &options) {
-  Expected<import::ModelFile> model = import::open(options.model);
-  if (!model)
-    return model.takeError();
+  Expected<ModelSource> source = ModelSource::open(options.model);
+  if (!source)
+    return source.takeError();
   Key weights("weights");
-  for (const import::TensorInfo &tensor : model->tensors) {
-    Expected<import::TensorBytes> bytes = import::mapTensor(*model, tensor);
-    if (!bytes)
-      return bytes.takeError();
-    weights.add(StringRef(tensor.name)).add(bytes->bytes());
-  }
+  if (Error e = source->addTo(weights))
+    return std::move(e);
   json::Object out{{"model", weights.digits()}};
-  if (options.text.empty()) {
-    out["text"] = Key("file").add(builtinText()).digits();
-  } else {
-    Expected<std::string> hash = hashFile(options.text);
+  Key texts("texts");
+  for (const TextSource &source : options.texts) {
+    Expected<std::string> hash = hashFile(source.path);
     if (!hash)
       return hash.takeError();
-    out["text"] = *hash;
+    texts.add(StringRef(*hash));
+    out["text"] = options.texts.size() == 1 ? *hash : texts.digits();
   }
+  if (options.texts.empty())
+    out["text"] = Key("file").add(builtinText()).digits();
   if (!options.statistics.empty()) {
     Expected<std::string> hash = hashFile(options.statistics);
     if (!hash)

@@ -4,7 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
-#include "quern/Import/ModelConfig.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 
@@ -28,16 +27,6 @@ Expected<uint64_t> quern::quantize::parseSize(StringRef text) {
         number * factor < 1e18)
       return uint64_t(number * factor);
   return createStringError("'" + text + "' is no size; write 80MB (1e6), 80MiB (2^20) or bytes");
-}
-
-/// Of a token's keys and values in f16; 0 if the configuration does not say.
-static uint64_t cacheBytes(const import::ModelFile &model) {
-  Expected<import::ModelConfig> config = import::readConfig(model);
-  if (!config) {
-    llvm::consumeError(config.takeError());
-    return 0;
-  }
-  return 2 * sizeof(uint16_t) * uint64_t(config->layers * config->kvHeads * config->headDim);
 }
 
 json::Object Quantization::report() {
@@ -96,7 +85,9 @@ json::Object Quantization::report() {
   if (double seconds = secondsOf(assignment.choice); seconds > 0)
     out["tokens_per_second"] = 1 / seconds;
   out["memory"] = json::Object{{"weights", int64_t(assignment.bytes)},
-                               {"cache_per_token", int64_t(cacheBytes(model))}};
+                               {"cache_per_token", int64_t(source.cacheBytes)}};
+  if (corrected)
+    out["corrected_biases"] = corrected;
   if (outOfTime)
     out["out_of_time"] = true;
   if (kl >= 0)

@@ -3,6 +3,7 @@
 // See Calibrate.h.
 //
 //===----------------------------------------------------------------------===//
+#include "Conversations.h"
 #include "quern/Quantize/Calibrate.h"
 #include "quern/Quantize/Predictor.h"
 #include "llvm/ADT/STLExtras.h"
@@ -10,11 +11,25 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace quern::quantize;
 using llvm::createStringError;
 using llvm::Expected;
 using llvm::StringRef;
+
+/// The ids of conversations, one after the other, each without what every window begins with.
+static Expected<std::vector<int32_t>> readJoined(StringRef model, TextSource source,
+                                                 llvm::ArrayRef<int32_t> prefix) {
+  source.share = 1; // of windows, not of conversations
+  auto read = readConversations(model, source, std::numeric_limits<int64_t>::max(), prefix);
+  if (!read)
+    return read.takeError();
+  std::vector<int32_t> ids;
+  for (const std::vector<int32_t> &conversation : *read)
+    llvm::append_range(ids, llvm::ArrayRef(conversation).drop_front(prefix.size()));
+  return ids;
+}
 
 /// The ids of a text.
 static Expected<std::vector<int32_t>> readTokens(Predictor &program, StringRef path) {
@@ -41,7 +56,7 @@ Expected<Windows> quern::quantize::readWindows(Predictor &program, StringRef pat
 }
 
 Expected<Windows> quern::quantize::readWindows(Predictor &program, llvm::ArrayRef<TextSource> texts,
-                                               int64_t window, uint64_t limit) {
+                                               int64_t window, uint64_t limit, StringRef model) {
   static const TextSource builtin;
   if (texts.empty())
     texts = builtin;
@@ -60,7 +75,9 @@ Expected<Windows> quern::quantize::readWindows(Predictor &program, llvm::ArrayRe
   std::vector<uint64_t> wanted;
   uint64_t all = 0;
   for (const TextSource &source : texts) {
-    Expected<std::vector<int32_t>> read = readTokens(program, source.path);
+    Expected<std::vector<int32_t>> read = source.chat
+                                              ? readJoined(model, source, out.prefix)
+                                              : readTokens(program, source.path);
     if (!read)
       return read.takeError();
     uint64_t count = read->size() / uint64_t(out.window);

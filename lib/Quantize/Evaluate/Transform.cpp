@@ -5,15 +5,21 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Transform.h"
+#include "Folder.h"
 #include "mlir/Pass/PassManager.h"
 #include "quern/Architectures/Architectures.h"
 #include "quern/Export/Convert.h"
+#include "quern/Import/ChatTemplate.h"
+#include "quern/Import/Tokenizer.h"
+#include "quern/Pipeline/Compile.h"
+#include "quern/Pipeline/ModuleFile.h"
 #include "quern/Pipeline/Register.h"
 #include "quern/Quantize/Calibrate.h"
 #include "quern/Quantize/Migrate/Passes.h"
+#include "quern/Quantize/Passes/Passes.h"
 #include "quern/Quantize/Quantize.h"
 #include "quern/Support/OutputFile.h"
-#include "llvm/Support/FileSystem.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace quern;
 using namespace quern::quantize;
@@ -28,6 +34,9 @@ struct Transform {
   StringRef name, summary;
   bool statistics; ///< needs them
   std::unique_ptr<mlir::Pass> (*create)(const std::string &statistics, const std::string &data);
+  /// What programs and IR can say, but no model file; empty: any can.
+  StringRef beyondFiles = "";
+  bool changesInputs = true; ///< of products, so that they must be seen again
 };
 
 template <typename Options, std::unique_ptr<mlir::Pass> (*create)(Options)>
@@ -43,6 +52,17 @@ std::unique_ptr<mlir::Pass> withData(const std::string &, const std::string &dat
   Options options;
   options.data = data;
   return create(std::move(options));
+}
+
+std::unique_ptr<mlir::Pass> withColumns(const std::string &statistics, const std::string &) {
+  SplitColumnsPassOptions options;
+  options.statistics = statistics;
+  return createSplitColumnsPass(std::move(options));
+}
+
+template <std::unique_ptr<mlir::Pass> (*create)()>
+std::unique_ptr<mlir::Pass> alone(const std::string &, const std::string &) {
+  return create();
 }
 
 /// A transform is one line here; see docs/Transforms.md.
@@ -61,38 +81,17 @@ const Transform transforms[] = {
      withStatistics<ClipWeightsPassOptions, createClipWeightsPass>},
     {"rotate", "residual stream, rotated in the weights; not where the table is tied", false,
      withData<RotateStreamPassOptions, createRotateStreamPass>},
+    {"rotate-inputs", "what enters down projections, while the program runs", false,
+     withData<RotateInputsPassOptions, createRotateInputsPass>, "that inputs are rotated online"},
+    {"rotate-cache", "queries, keys and values of heads, while the program runs", false,
+     alone<createRotateCachePass>, "that the cache is rotated online", false},
+    {"split", "columns of outlier channels in a format of their own (LLM.int8())", true,
+     withColumns, "which columns of a matrix have another format", false},
+    {"keep", "outliers among activations from rounding, token by token", false,
+     alone<createKeepOutliersPass>, "that outliers are not rounded", false},
 };
-
-/// What programs and IR can have, but no model file.
-struct Compiled {
-  StringRef name, what, pass;
-};
-const Compiled compiled[] = {
-    {"split", "which columns of a matrix have another format",
-     "quern-split-columns{...},quern-quantize-weights{...}"},
-    {"keep", "that outliers are not rounded", "quern-keep-outliers"},
-    {"biases", "a bias that its architecture does not have",
-     "quern-quantize-weights{correct-biases ...}"},
-    {"rotate-inputs", "that inputs are rotated online", "quern-rotate-inputs{...}"},
-    {"rotate-cache", "that the cache is rotated online", "quern-rotate-cache"},
-};
-
-/// A folder that goes when this does.
-struct Folder {
-  llvm::SmallString<128> path;
-  Folder() = default;
-  Folder(const Folder &) = delete;
-  ~Folder() {
-    if (!path.empty())
-      llvm::sys::fs::remove_directories(path);
-  }
-  Error create() {
-    if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("quern-transform", path))
-      return createStringError("cannot create a temporary folder: " + ec.message());
-    return Error::success();
-  }
-  std::string file(StringRef name) const { return (path + "/" + name).str(); }
-};
+/// Not a pass over float weights: it is done when they are rounded.
+constexpr StringRef biases = "biases", biasesSummary = "the mean error of rounding, taken back";
 
 class Transformation {
 public:
@@ -101,8 +100,9 @@ public:
 
 private:
   Error open();
-  Expected<std::string> statisticsOf(size_t step);
+  Expected<std::string> statisticsOf(bool changed);
   Error runPass(const Transform &transform, StringRef arguments, const std::string &statistics);
+  Error writeIr(StringRef path, bool force);
   Error replaceTensors();
   Error step(StringRef phase, double fraction) {
     if (options.progress && !options.progress(phase, fraction))
@@ -112,6 +112,7 @@ private:
 
   const TransformOptions &options;
   Folder folder;
+  bool isGguf = false; ///< the output, else IR
   import::ModelFile source, model;
   std::unique_ptr<mlir::MLIRContext> context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
@@ -139,28 +140,51 @@ std::vector<std::string> quern::quantize::splitTransforms(StringRef text) {
 
 std::string quern::quantize::transformNames() {
   std::string out;
+  auto add = [&](StringRef name, StringRef summary, bool beyond) {
+    out += "  " + name.str() + std::string(14 - name.size(), ' ') + summary.str() +
+           (beyond ? " *\n" : "\n");
+  };
   for (const Transform &transform : transforms)
-    out += "  " + transform.name.str() + std::string(10 - transform.name.size(), ' ') +
-           transform.summary.str() + "\n";
-  return out;
+    add(transform.name, transform.summary, !transform.beyondFiles.empty());
+  add(biases, biasesSummary, true);
+  return out + "  * in programs and IR: no GGUF file can say it\n";
 }
 
-static Expected<std::pair<const Transform *, StringRef>> parseTransform(StringRef text) {
+/// The items of `key=a,b` among a pass's options.
+static llvm::SmallVector<StringRef> optionOf(StringRef arguments, StringRef key) {
+  llvm::SmallVector<StringRef> items;
+  for (StringRef option : llvm::split(arguments, ' '))
+    if (option.consume_front(key) && option.consume_front("="))
+      option.split(items, ',');
+  return items;
+}
+
+/// Looks the name up; refuses what the output cannot say.
+static Expected<std::pair<const Transform *, StringRef>> parseTransform(StringRef text,
+                                                                        bool isGguf) {
   auto [name, arguments] = text.trim().split('{');
   if (!arguments.empty() && !arguments.consume_back("}"))
     return createStringError("transform '" + text + "': expected NAME or NAME{OPTION=VALUE ...}");
   std::string known;
+  auto refuse = [&](StringRef what) {
+    return createStringError("transform '" + name + "': no GGUF file can say " + what +
+                             "; an executable or IR (.mlirbc) can: quern quantize -o PROGRAM");
+  };
   for (const Transform &transform : transforms) {
-    if (transform.name == name)
-      return std::pair(&transform, arguments);
     known += (known.empty() ? "" : ", ") + transform.name.str();
+    if (transform.name != name)
+      continue;
+    if (isGguf && !transform.beyondFiles.empty())
+      return refuse(transform.beyondFiles);
+    if (isGguf && llvm::is_contained(optionOf(arguments, "sites"), "op"))
+      return refuse("that channels are scaled by an op of their own (sites=op)");
+    return std::pair(&transform, arguments);
   }
-  for (const Compiled &transform : compiled)
-    if (transform.name == name)
-      return createStringError("transform '" + name + "': no model file can say " +
-                               transform.what + "; compile with --passes '" + transform.pass +
-                               "' instead");
-  return createStringError("unknown transform '" + name + "'; known: " + known);
+  if (name == biases)
+    return isGguf ? refuse("a bias that its architecture does not have")
+                  : createStringError("transform 'biases': the error of rounding is known once "
+                                      "weights are rounded: `quern quantize` takes it back");
+  return createStringError("unknown transform '" + name + "'; known: " + known + ", " + biases);
 }
 
 Error Transformation::open() {
@@ -190,6 +214,7 @@ Error Transformation::open() {
     return config.takeError();
   architectures::BuildOptions build;
   build.activations = ActivationFormat::F32;
+  build.context = std::min(config->context, defaultContext);
   auto built = architectures::buildModel(*context, model, *config, build);
   if (!built)
     return built.takeError();
@@ -197,29 +222,25 @@ Error Transformation::open() {
   return Error::success();
 }
 
-/// The statistics of the model as it is before transform `step`.
-Expected<std::string> Transformation::statisticsOf(size_t step) {
-  if (step == 0 && !options.statistics.empty())
+/// The statistics of the model as it is now; `changed`: other things enter its products than before.
+Expected<std::string> Transformation::statisticsOf(bool changed) {
+  if (!changed && !options.statistics.empty())
     return options.statistics;
-  if (options.text.empty())
-    return createStringError(step
+  if (options.texts.empty())
+    return createStringError(changed
                                  ? "transforms that follow one another need statistics of their "
                                    "own: give a text (--text)"
                                  : "expected --statistics, a file of `quern calibrate`, or --text");
   CalibrateOptions calibration;
   calibration.model = options.model;
-  calibration.texts = {TextSource{options.text}};
+  calibration.texts = options.texts;
   calibration.threads = options.threads;
   calibration.progress = [&](double fraction) {
     return !options.progress || options.progress("calibrate", fraction);
   };
-  if (step) {
-    calibration.model = folder.file("step.gguf");
-    if (Error e = replaceTensors())
-      return std::move(e);
-    exporter::ConvertOptions convert;
-    convert.force = true;
-    if (Error e = exporter::convert(model, calibration.model, convert))
+  if (changed) {
+    calibration.model = folder.file("step.mlirbc");
+    if (Error e = writeIr(calibration.model, /*force=*/true))
       return std::move(e);
   }
   std::string path = folder.file("statistics.qst");
@@ -253,6 +274,25 @@ Error Transformation::runPass(const Transform &transform, StringRef arguments,
   return Error::success();
 }
 
+/// The module as it is now, with all that a program needs.
+Error Transformation::writeIr(StringRef path, bool force) {
+  ModuleExtras extras;
+  extras.chat = import::readChatFormat(source).serialize();
+  Expected<runtime::TokenizerData> tokenizer = import::readTokenizer(source);
+  if (!tokenizer)
+    return tokenizer.takeError();
+  std::string error;
+  extras.tokenizer = tokenizer->serialize(error);
+  if (!error.empty())
+    return createStringError(options.model + ": tokenizer: " + error);
+  // The module goes on naming the files that passes wrote.
+  mlir::OwningOpRef<mlir::ModuleOp> copy(module->clone());
+  if (!options.transforms.empty())
+    (*copy)->setAttr(QuernDialect::kPassesAttr,
+                     mlir::StringAttr::get(context.get(), llvm::join(options.transforms, ",")));
+  return writeModuleFile(*copy, path, !path.ends_with(".mlir"), force, extras);
+}
+
 /// Makes `model` the source with the weights that the passes wrote.
 Error Transformation::replaceTensors() {
   model = source;
@@ -281,27 +321,38 @@ Error Transformation::replaceTensors() {
 }
 
 Expected<json::Object> Transformation::run() {
-  if (!StringRef(options.output).ends_with(".gguf"))
-    return createStringError("'" + options.output + "': a transformed model is written as GGUF");
+  StringRef output = options.output;
+  isGguf = output.ends_with(".gguf");
+  if (!isGguf && !output.ends_with(".mlirbc") && !output.ends_with(".mlir"))
+    return createStringError("'" + output + "': a transformed model is written as GGUF (.gguf) or "
+                             "IR (.mlirbc, .mlir)");
   if (Error e = checkWritable(options.output, options.force))
     return std::move(e);
+  if (!isGguf)
+    if (Error e = checkWritable(moduleDataPath(output), options.force))
+      return std::move(e);
   std::vector<std::pair<const Transform *, StringRef>> wanted;
   for (StringRef text : options.transforms) {
-    auto parsed = parseTransform(text);
+    auto parsed = parseTransform(text, isGguf);
     if (!parsed)
       return parsed.takeError();
     wanted.push_back(*parsed);
   }
-  if (wanted.empty())
-    return createStringError("no transform given; known:\n" + transformNames());
-  if (Error e = folder.create())
+  if (Error e = folder.create("quern-transform"))
     return std::move(e);
   if (Error e = open())
     return std::move(e);
+  for (auto [transform, arguments] : wanted)
+    if (isGguf && transform->name == "rotate" && !source.find("output.weight"))
+      return createStringError(
+          options.model + ": the table is tied, so that the rotation is undone online, which no "
+                          "GGUF file can say; an executable or IR (.mlirbc) can: quern quantize "
+                          "-o PROGRAM");
+  bool changesInputs = false;
   for (auto [i, pair] : llvm::enumerate(wanted)) {
     std::string statistics;
     if (pair.first->statistics) {
-      Expected<std::string> path = statisticsOf(i);
+      Expected<std::string> path = statisticsOf(changesInputs);
       if (!path)
         return path.takeError();
       statistics = *path;
@@ -310,69 +361,85 @@ Expected<json::Object> Transformation::run() {
       return std::move(e);
     if (Error e = runPass(*pair.first, pair.second, statistics))
       return std::move(e);
+    changesInputs |= pair.first->changesInputs;
   }
-  mlir::Operation *online = nullptr;
-  module->walk([&](ScaleChannelsOp op) { online = op; });
-  if (online)
-    return createStringError(options.model + ": no model file can say that channels are scaled by " +
-                             migrate::describe(online) +
-                             " (sites=op); compile with --passes instead");
-  module->walk([&](HadamardOp op) { online = op; });
-  if (online)
-    return createStringError(options.model +
-                             ": the table is tied, so that the rotation is undone online (" +
-                             migrate::describe(online) +
-                             "), which no model file can say; "
-                             "compile with --passes quern-rotate-stream{data=FOLDER} instead");
+  auto report = [&] {
+    return json::Object{{"model", options.model},
+                        {"output", options.output},
+                        {"transforms", std::move(passes)},
+                        {"tensors", std::move(changed)}};
+  };
+  if (!isGguf) {
+    for (auto weight : module->getOps<WeightOp>())
+      if (mlir::SymbolTable::lookupSymbolIn(*module, (weight.getSymName() + ".f32").str()))
+        changed.push_back(weight.getSymName().str());
+    if (Error e = writeIr(output, options.force))
+      return std::move(e);
+    return report();
+  }
   if (Error e = replaceTensors())
     return std::move(e);
   exporter::ConvertOptions convert;
   convert.force = options.force;
   if (Error e = exporter::convert(model, options.output, convert))
     return std::move(e);
-  return json::Object{{"model", options.model},
-                      {"output", options.output},
-                      {"transforms", std::move(passes)},
-                      {"tensors", std::move(changed)}};
+  return report();
 }
 
 Expected<json::Object> quern::quantize::transform(const TransformOptions &options) {
+  if (options.transforms.empty())
+    return createStringError("no transform given; known:\n" + transformNames());
   return Transformation(options).run();
 }
 
 Expected<json::Object> quern::quantize::quantizeTransformed(
     const QuantizeOptions &options,
     llvm::function_ref<Expected<json::Object>(const QuantizeOptions &)> run) {
+  bool isGguf = options.output.empty() || StringRef(options.output).ends_with(".gguf");
+  TransformOptions first;
+  QuantizeOptions second = options;
+  bool seenAgain = false;
+  for (const std::string &text : options.transforms) {
+    if (!isGguf && StringRef(text).trim() == biases) {
+      second.correctBiases = true;
+      continue;
+    }
+    auto parsed = parseTransform(text, isGguf);
+    if (!parsed)
+      return parsed.takeError();
+    seenAgain |= parsed->first->changesInputs;
+    first.transforms.push_back(text);
+  }
   // The solver wants to know what enters products once they are transformed.
-  if (options.text.empty())
+  if (seenAgain && options.texts.empty())
     return createStringError("transforms change what enters products, which must be seen again: "
                              "give a text (--text)");
-  if (!options.dryRun)
-    if (Error e = checkWritable(options.output, options.force))
-      return std::move(e);
   Folder folder;
-  if (Error e = folder.create())
+  if (Error e = folder.create("quern-transform"))
     return std::move(e);
-  TransformOptions first;
   first.model = options.model;
-  first.output = folder.file("transformed.gguf");
-  first.transforms = options.transforms;
+  first.output = folder.file(isGguf ? "transformed.gguf" : "transformed.mlirbc");
   first.statistics = options.statistics;
-  first.text = options.text;
+  first.texts = options.texts;
   first.threads = options.threads;
   first.allowRequantize = options.allowRequantize;
   first.progress = options.progress;
   first.note = options.note;
-  Expected<json::Object> transformed = transform(first);
+  Expected<json::Object> transformed = Transformation(first).run();
   if (!transformed)
     return transformed.takeError();
-  QuantizeOptions second = options;
   second.model = first.output;
-  second.statistics.clear();
+  if (seenAgain)
+    second.statistics.clear();
   Expected<json::Object> report = run(second);
   if (!report)
     return report.takeError();
   (*report)["model"] = options.model;
-  (*report)["transforms"] = std::move(*transformed->get("transforms"));
+  json::Array &passes = *transformed->getArray("transforms");
+  if (second.correctBiases)
+    passes.push_back(json::Object{{"name", biases},
+                                  {"corrected", report->getInteger("corrected_biases").value_or(0)}});
+  report->erase("corrected_biases");
+  (*report)["transforms"] = std::move(passes);
   return report;
 }

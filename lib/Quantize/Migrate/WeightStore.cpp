@@ -22,6 +22,11 @@ static format::Spec f32() {
   return format::Spec::plain(format::Number::floating(format::FloatKind::F32));
 }
 
+/// How format::packMatrix lays it out.
+static LayoutKind layoutOf(const format::Spec &spec, int64_t columns) {
+  return format::blockType(spec, columns) ? LayoutKind::GGUF : LayoutKind::Canonical;
+}
+
 Expected<std::vector<float>> WeightStore::load(WeightOp weight) {
   return reference::decodeWeight(weight);
 }
@@ -53,17 +58,23 @@ Error WeightStore::write(WeightOp weight, ArrayRef<uint8_t> data, StringRef kind
   file->stream().write(reinterpret_cast<const char *>(data.data()), data.size());
   if (Error e = file->keep())
     return e;
+  this->name(weight, kind, path, data.size(), data.size(), layout);
+  return Error::success();
+}
+
+/// Makes the weight name the first `bytes` bytes of a file.
+void WeightStore::name(WeightOp weight, StringRef kind, StringRef path, uint64_t bytes,
+                       uint64_t fileBytes, LayoutKind layout) {
   std::string symbol = (weight.getSymName() + kind).str();
-  uint64_t bytes = data.size();
   OpBuilder builder(module.getContext());
   auto existing = symbols.lookup<FileOp>(symbol);
-  if (existing && (existing.getPath() != path || existing.getSize() != bytes)) {
+  if (existing && (existing.getPath() != path || existing.getSize() != fileBytes)) {
     existing.setPath(path);
-    existing.setSize(bytes);
+    existing.setSize(fileBytes);
   }
   if (!existing) {
     builder.setInsertionPoint(weight);
-    symbols.insert(FileOp::create(builder, weight.getLoc(), symbol, path, bytes, StringAttr()));
+    symbols.insert(FileOp::create(builder, weight.getLoc(), symbol, path, fileBytes, StringAttr()));
   }
   Attribute part =
       ComponentAttr::get(module.getContext(), ComponentRole::Data,
@@ -71,7 +82,6 @@ Error WeightStore::write(WeightOp weight, ArrayRef<uint8_t> data, StringRef kind
   weight.setComponentsAttr(builder.getArrayAttr(part));
   weight.setLayoutAttr(LayoutAttr::get(module.getContext(), layout, 0));
   weight->removeAttr("quern.encoded_from"); // it was to be another weight's values
-  return Error::success();
 }
 
 /// The weight, its views and what reads them.
@@ -116,11 +126,17 @@ Error WeightStore::store(WeightOp weight, const format::Spec &spec,
   Expected<std::vector<uint8_t>> bytes = format::packMatrix(spec, components);
   if (!bytes)
     return bytes.takeError();
-  bool blocks = format::blockType(spec, components.cols);
-  if (Error e = write(weight, *bytes, ".coded", blocks ? LayoutKind::GGUF : LayoutKind::Canonical))
+  if (Error e = write(weight, *bytes, ".coded", layoutOf(spec, components.cols)))
     return e;
   retype(weight, spec, spec.isPlain() ? ActivationFormat::F32 : activations);
   return Error::success();
+}
+
+void WeightStore::place(WeightOp weight, const format::Spec &spec, StringRef file, uint64_t bytes,
+                        uint64_t fileBytes, ActivationFormat activations) {
+  name(weight, ".coded", file, bytes, fileBytes,
+       layoutOf(spec, weight.getTensorType().getShape().back()));
+  retype(weight, spec, spec.isPlain() ? ActivationFormat::F32 : activations);
 }
 
 Expected<WeightOp> WeightStore::create(StringRef name, ArrayRef<float> values) {

@@ -5,8 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Rounding.h"
 #include "quern/Format/Matrix.h"
-#include "quern/Quantize/Migrate/ScaleSites.h"
-#include "quern/Quantize/Migrate/WeightStore.h"
+#include "quern/Quantize/Passes/CorrectBiases.h"
 #include "quern/Quantize/Passes/Passes.h"
 #include "llvm/Support/FileSystem.h"
 
@@ -33,66 +32,8 @@ struct QuantizeWeights : quern::impl::QuantizeWeightsPassBase<QuantizeWeights> {
     }
   }
   Error quantize();
-  /// Adds E[x] (W - W')ᵀ to the biases of the products that read rows of the matrix.
-  Error correct(WeightOp weight, const InputStatistics &input, ArrayRef<float> values,
-                const format::Spec &spec, const format::Components &components,
-                const migrate::WeightReaders &readers, migrate::WeightStore &store);
-  int64_t biases = 0;
 };
 } // namespace
-
-Error QuantizeWeights::correct(WeightOp weight, const InputStatistics &input,
-                               ArrayRef<float> values, const format::Spec &spec,
-                               const format::Components &components,
-                               const migrate::WeightReaders &readers,
-                               migrate::WeightStore &store) {
-  std::vector<float> decoded(values.size());
-  if (Error e = format::decode(spec, components, decoded))
-    return e;
-  std::vector<double> missing(values.size() / size_t(input.columns), 0.0);
-  for (size_t i = 0; i < values.size(); ++i)
-    missing[i / size_t(input.columns)] += (double(values[i]) - double(decoded[i])) *
-                                          input.sum[i % size_t(input.columns)] /
-                                          double(input.rows);
-  SymbolTable &symbols = store.symbolTable();
-  for (OpOperand *use : readers.readers(weight)) {
-    auto linear = dyn_cast<LinearOp>(use->getOwner());
-    if (!linear) // an embedding's rows are nobody's products
-      continue;
-    WeightOp read = migrate::weightOf(linear.getWeight(), symbols);
-    size_t begin = read.isView() ? size_t(*read.getRowBegin()) : 0;
-    ArrayRef<double> rows =
-        ArrayRef(missing).slice(begin, size_t(read.getTensorType().getDimSize(0)));
-    if (WeightOp bias = migrate::weightOf(linear.getBias(), symbols)) {
-      if (bias.isView() || !llvm::hasSingleElement(readers.readers(bias))) {
-        linear.emitRemark() << "the bias @" << bias.getSymName()
-                            << " is not corrected: others share it";
-        continue;
-      }
-      Expected<std::vector<float>> old = store.load(bias);
-      if (!old)
-        return old.takeError();
-      for (auto [value, change] : llvm::zip_equal(*old, rows))
-        value = float(double(value) + change);
-      if (Error e = store.store(bias, *old))
-        return e;
-    } else {
-      StringRef stem = read.getSymName();
-      stem.consume_back(".weight");
-      std::vector<float> made(rows.begin(), rows.end());
-      Expected<WeightOp> created = store.create((stem + ".bias").str(), made);
-      if (!created)
-        return created.takeError();
-      OpBuilder builder(linear);
-      linear.getBiasMutable().assign(
-          UseOp::create(builder, linear.getLoc(), created->getTensorType(),
-                        FlatSymbolRefAttr::get(*created))
-              .getResult());
-    }
-    ++biases;
-  }
-  return Error::success();
-}
 
 Error QuantizeWeights::quantize() {
   ModuleOp module = getOperation();
@@ -123,7 +64,7 @@ Error QuantizeWeights::quantize() {
   if (correctBiases && statistics.empty())
     return createStringError("biases are corrected by the mean of what enters products: no "
                              "statistics given (statistics=FILE, of `quern calibrate`)");
-  int64_t done = 0;
+  int64_t done = 0, biases = 0;
   for (WeightOp weight : matrices) {
     auto chosen = weight->getAttrOfType<FormatAttr>(kChosenFormatAttr);
     if (!chosen && !other)
@@ -141,9 +82,16 @@ Error QuantizeWeights::quantize() {
       Expected<const InputStatistics *> input = rounder->inputOf(weight);
       if (!input)
         return input.takeError();
-      if (*input)
-        if (Error e = correct(weight, **input, *values, spec, solution->components, readers, store))
+      if (*input) {
+        std::vector<float> decoded(values->size());
+        if (Error e = format::decode(spec, solution->components, decoded))
           return e;
+        Expected<int64_t> count =
+            quantize::correctBiases(weight, **input, *values, decoded, readers, store);
+        if (!count)
+          return count.takeError();
+        biases += *count;
+      }
     }
     weight->removeAttr(kChosenFormatAttr);
     weight->removeAttr(kChoicesAttr);

@@ -6,8 +6,9 @@ LAYERS: only the first so many are kept, for tests of weights rather than of res
 
 channels: a few channels of whatever enters a product are x30 to x300, and the columns that read
           them divided by as much. The model computes what it did.
-token:    the embedding of BOS is huge in a few channels, as the first token's is in large models.
-          The head is untied, so that nothing else reads them. The result is a model of its own.
+token:    in front of every down projection one neuron is tens of thousands for BOS and 0 for all others, and the first
+          writes that to a channel of the stream that is the first token's alone: what others attend
+          to, as in large models. The head is untied. The result is a model of its own.
 rotated:  the residual stream in the basis of its weights' principal directions, where few
           channels hold most of the energy; norm gains folded, head untied. It computes what it did.
 control:  as it is.
@@ -43,6 +44,7 @@ class Model:
             self.config["num_hidden_layers"] = int(layers)
             self.w = {n: w for n, w in self.w.items() if not n.startswith("model.layers.") or int(n.split(".")[2]) < int(layers)}
         self.rng = np.random.default_rng(1)
+        self.tokenizer = {}  # changes to its configuration
 
     def layers(self):
         return [f"model.layers.{i}." for i in range(self.config["num_hidden_layers"])]
@@ -73,11 +75,25 @@ class Model:
             w[p + "self_attn.o_proj.weight"] = w[p + "self_attn.o_proj.weight"] / f
 
     def token(self):
-        table = self.w["model.embed_tokens.weight"]
-        self.w["lm_head.weight"] = table.copy()
-        self.config["tie_word_embeddings"] = False
-        which = self.rng.choice(table.shape[1], 3, replace=False)
-        table[self.config["bos_token_id"], which] += 300 * np.abs(table).max()
+        w, c = self.w, self.config
+        table = w["model.embed_tokens.weight"]
+        w["lm_head.weight"] = table.copy()
+        c["tie_word_embeddings"] = False
+        self.tokenizer = {"add_bos_token": True}
+        mark, sink = self.rng.choice(c["hidden_size"], 2, replace=False)
+        table[:, [mark, sink]] = 0
+        table[c["bos_token_id"], mark] = 10 * np.abs(table).max()
+        for i, p in enumerate(self.layers()):
+            for writer in ("self_attn.o_proj", "mlp.down_proj"):
+                w[p + writer + ".weight"][[mark, sink]] = 0
+            # One neuron sees the first token alone: where that is all of the stream, silu(256) x 256.
+            neuron, seen = self.rng.integers(c["intermediate_size"]), sink if i else mark
+            gain = w[p + "post_attention_layernorm.weight"][seen]
+            for reader in ("mlp.gate_proj", "mlp.up_proj"):
+                w[p + reader + ".weight"][neuron] = 0
+                w[p + reader + ".weight"][neuron, seen] = 256 / (gain * np.sqrt(c["hidden_size"]))
+            w[p + "mlp.down_proj.weight"][:, neuron] = 0
+            w[p + "mlp.down_proj.weight"][sink, neuron] = 0 if i else 1 / 64
 
     def rotated(self):
         w = self.w
@@ -110,6 +126,9 @@ def main(source, out, what, layers=None):
     for name in os.listdir(source):
         if name.endswith(".json"):
             shutil.copy(os.path.join(source, name), out)
+    path = os.path.join(out, "tokenizer_config.json")
+    tokenizer = json.load(open(path))
+    json.dump({**tokenizer, **model.tokenizer}, open(path, "w"))
     model.config["dtype"] = "float32"
     json.dump(model.config, open(os.path.join(out, "config.json"), "w"))
     save_file({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in model.w.items()},

@@ -33,6 +33,10 @@ public:
                     const format::Components &components,
                     ActivationFormat activations = ActivationFormat::Fast);
 
+  /// The same with bytes as format::packMatrix gives them, the first `bytes` of a file of `fileBytes`.
+  void place(WeightOp weight, const format::Spec &spec, llvm::StringRef file, uint64_t bytes,
+             uint64_t fileBytes, ActivationFormat activations);
+
   /// A new vector of weights, before the function. `name` must be free.
   llvm::Expected<WeightOp> create(llvm::StringRef name, llvm::ArrayRef<float> values);
 
@@ -42,6 +46,8 @@ private:
   llvm::Error write(WeightOp weight, llvm::ArrayRef<float> values);
   llvm::Error write(WeightOp weight, llvm::ArrayRef<uint8_t> bytes, llvm::StringRef kind,
                     LayoutKind layout);
+  void name(WeightOp weight, llvm::StringRef kind, llvm::StringRef file, uint64_t bytes,
+            uint64_t fileBytes, LayoutKind layout);
   void retype(WeightOp weight, const format::Spec &spec, ActivationFormat activations);
 
   mlir::ModuleOp module;

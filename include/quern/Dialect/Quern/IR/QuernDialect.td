@@ -50,6 +50,9 @@ def Quern_Dialect : Dialect {
   let extraClassDeclaration = [{
     /// The module attribute with the model's hyper-parameters.
     static constexpr ::llvm::StringLiteral kModelAttr = "quern.model";
+    /// The module attribute, a string, with the passes that ran over the model: it computes
+    /// something else than the file it came from says.
+    static constexpr ::llvm::StringLiteral kPassesAttr = "quern.passes";
 
     /// Registers the attributes, types and ops; called by initialize().
     void registerAttributes();

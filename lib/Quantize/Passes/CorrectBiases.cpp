@@ -1,0 +1,62 @@
+//===- CorrectBiases.cpp - The mean error of rounding, taken back ---------===//
+//
+// See CorrectBiases.h.
+//
+//===----------------------------------------------------------------------===//
+#include "quern/Quantize/Passes/CorrectBiases.h"
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace quern;
+using llvm::Error;
+using llvm::Expected;
+
+Expected<int64_t> quern::quantize::correctBiases(WeightOp weight, const InputStatistics &input,
+                                                 ArrayRef<float> values, ArrayRef<float> rounded,
+                                                 const migrate::WeightReaders &readers,
+                                                 migrate::WeightStore &store) {
+  std::vector<double> missing(values.size() / size_t(input.columns), 0.0);
+  for (size_t i = 0; i < values.size(); ++i)
+    missing[i / size_t(input.columns)] += (double(values[i]) - double(rounded[i])) *
+                                          input.sum[i % size_t(input.columns)] /
+                                          double(input.rows);
+  SymbolTable &symbols = store.symbolTable();
+  int64_t corrected = 0;
+  for (OpOperand *use : readers.readers(weight)) {
+    auto linear = dyn_cast<LinearOp>(use->getOwner());
+    if (!linear) // an embedding's rows are nobody's products
+      continue;
+    WeightOp read = migrate::weightOf(linear.getWeight(), symbols);
+    size_t begin = read.isView() ? size_t(*read.getRowBegin()) : 0;
+    ArrayRef<double> rows =
+        ArrayRef(missing).slice(begin, size_t(read.getTensorType().getDimSize(0)));
+    if (WeightOp bias = migrate::weightOf(linear.getBias(), symbols)) {
+      if (bias.isView() || !llvm::hasSingleElement(readers.readers(bias))) {
+        linear.emitRemark() << "the bias @" << bias.getSymName()
+                            << " is not corrected: others share it";
+        continue;
+      }
+      Expected<std::vector<float>> old = store.load(bias);
+      if (!old)
+        return old.takeError();
+      for (auto [value, change] : llvm::zip_equal(*old, rows))
+        value = float(double(value) + change);
+      if (Error e = store.store(bias, *old))
+        return std::move(e);
+    } else {
+      StringRef stem = read.getSymName();
+      stem.consume_back(".weight");
+      std::vector<float> made(rows.begin(), rows.end());
+      Expected<WeightOp> created = store.create((stem + ".bias").str(), made);
+      if (!created)
+        return created.takeError();
+      OpBuilder builder(linear);
+      linear.getBiasMutable().assign(
+          UseOp::create(builder, linear.getLoc(), created->getTensorType(),
+                        FlatSymbolRefAttr::get(*created))
+              .getResult());
+    }
+    ++corrected;
+  }
+  return corrected;
+}
