@@ -47,23 +47,16 @@ static Expected<std::vector<double>> ratios(const SiteData &at) {
   if (!values)
     return values.takeError();
   std::vector<float> rows(size_t(at.site.scales), 0.0f);
-  std::vector<float> columns(size_t(at.site.channels()), 0.0f);
   int64_t matrix = range.rows * range.columns;
   for (int64_t i = 0; i < int64_t(values->size()); ++i) {
     int64_t row = i % matrix / range.columns - range.begin;
     if (row >= 0 && row < at.site.scales)
       rows[size_t(row)] = std::max(rows[size_t(row)], std::fabs((*values)[size_t(i)]));
   }
-  for (WeightOp reader : at.site.matrices) {
-    Expected<std::vector<float>> read = at.store.load(reader);
-    if (!read)
-      return read.takeError();
-    for (size_t i = 0; i < read->size(); ++i) {
-      float &most = columns[i % columns.size()];
-      most = std::max(most, std::fabs((*read)[i]));
-    }
-  }
-  std::vector<double> scales = largestOf(at.site, columns);
+  Expected<std::vector<float>> columns = columnMaxima(at);
+  if (!columns)
+    return columns.takeError();
+  std::vector<double> scales = largestOf(at.site, *columns);
   for (auto [scale, row] : llvm::zip(scales, rows))
     scale = scale > 0 && row > 0 ? std::sqrt(double(row) / scale) : 1;
   return scales;

@@ -15,6 +15,19 @@ using llvm::Error;
 using llvm::Expected;
 using quantize::Statistics;
 
+Expected<std::vector<float>> quern::migrate::columnMaxima(const SiteData &at) {
+  size_t channels = size_t(at.site.channels());
+  std::vector<float> most(channels, 0.0f);
+  for (WeightOp matrix : at.site.matrices) {
+    Expected<std::vector<float>> values = at.store.load(matrix);
+    if (!values)
+      return values.takeError();
+    for (size_t i = 0; i < values->size(); ++i)
+      most[i % channels] = std::max(most[i % channels], std::fabs((*values)[i]));
+  }
+  return most;
+}
+
 std::vector<double> quern::migrate::largestOf(const ScaleSite &site, ArrayRef<float> byChannel) {
   std::vector<double> out(size_t(site.scales), 0.0);
   for (auto [k, value] : llvm::enumerate(byChannel)) {

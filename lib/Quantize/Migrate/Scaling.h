@@ -51,6 +51,9 @@ RowRange rowRangeOf(mlir::Value stored, mlir::SymbolTable &symbols);
 llvm::Error edit(WeightStore &store, WeightOp weight,
                  llvm::function_ref<void(std::vector<float> &)> change);
 
+/// The largest |w| of each column, over all matrices that read the site.
+llvm::Expected<std::vector<float>> columnMaxima(const SiteData &at);
+
 /// The largest value of each free scale's channels.
 std::vector<double> largestOf(const ScaleSite &site, llvm::ArrayRef<float> byChannel);
 

@@ -15,20 +15,6 @@ namespace quern {
 using namespace quern;
 using namespace quern::migrate;
 
-/// The largest |w| of each column, over all matrices that read the site.
-static llvm::Expected<std::vector<float>> columnMaxima(const SiteData &at) {
-  size_t channels = size_t(at.site.channels());
-  std::vector<float> most(channels, 0.0f);
-  for (WeightOp matrix : at.site.matrices) {
-    llvm::Expected<std::vector<float>> values = at.store.load(matrix);
-    if (!values)
-      return values.takeError();
-    for (size_t i = 0; i < values->size(); ++i)
-      most[i % channels] = std::max(most[i % channels], std::fabs((*values)[i]));
-  }
-  return most;
-}
-
 namespace {
 struct SmoothActivations : quern::impl::SmoothActivationsPassBase<SmoothActivations> {
   using Base::Base;
