@@ -4,9 +4,12 @@ usage: check_memory.py TINY_DIRECTORY TEXT SCRATCH_DIRECTORY
 
 The model has random weights and the tokenizer of TINY_DIRECTORY. What each command uses at most is printed.
 """
-import json, os, subprocess, sys, threading, time
+import json, os, sys
 import gguf
 import numpy as np
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+from peak_memory import peak_of
 
 tiny, text, scratch = sys.argv[1:]
 LAYERS, WIDTH, FEED, HEADS = 10, 128, 2048, 4
@@ -52,28 +55,6 @@ writer.write_header_to_file()
 writer.write_kv_data_to_file()
 writer.write_tensors_to_file()
 writer.close()
-
-
-def peak_of(command):
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peak = 0
-
-    def watch():
-        nonlocal peak
-        while process.poll() is None:
-            try:
-                with open(f"/proc/{process.pid}/status") as file:
-                    peak = max([peak] + [int(line.split()[1]) << 10 for line in file if line.startswith("RssAnon")])
-            except OSError:
-                return
-            time.sleep(0.005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    report = process.communicate()[0]
-    watcher.join()
-    assert process.returncode == 0, report
-    return peak
 
 
 hessians = LAYERS * FEED * FEED * 8  # in f64, as they are added up

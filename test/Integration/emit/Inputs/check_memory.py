@@ -5,9 +5,12 @@ usage: check_memory.py TINY_DIRECTORY SCRATCH_DIRECTORY FORMAT...
 The model is a sparse file of 3.6 GB (all weights zero, the tokenizer of TINY_DIRECTORY). For each FORMAT ("own": as it is) the
 compiler runs under a hard limit on private memory, 1 GB and one tensor, and must succeed; what it used at most is printed.
 """
-import json, os, resource, subprocess, sys, threading, time
+import json, os, resource, sys
 import gguf
 import numpy as np
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.."))
+from peak_memory import peak_of
 
 tiny, scratch, *formats = sys.argv[1:]
 os.makedirs(scratch, exist_ok=True)
@@ -69,26 +72,8 @@ for format in formats:
     command = ["quern", "compile", model, "-o", out, "--target", "x86-64-v3", "--force"]
     if format != "own":
         command += ["--format", format]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)))
-    peak = 0
-
-    def watch():
-        global peak
-        while process.poll() is None:
-            try:
-                with open(f"/proc/{process.pid}/status") as file:
-                    peak = max([peak] + [int(line.split()[1]) for line in file if line.startswith("RssAnon")])
-            except OSError:
-                return
-            time.sleep(0.01)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    report = process.communicate()[0]
-    watcher.join()
-    assert process.returncode == 0, report
-    assert 0 < peak << 10 <= LIMIT, f"{peak >> 10} MiB"
-    print(f"{format}: {data / 1e9:.1f} GB of weights compiled with {peak >> 10} MiB of private memory; allowed {LIMIT >> 20}")
+    peak = peak_of(command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)))
+    assert 0 < peak <= LIMIT, f"{peak >> 20} MiB"
+    print(f"{format}: {data / 1e9:.1f} GB of weights compiled with {peak >> 20} MiB of private memory; allowed {LIMIT >> 20}")
     os.remove(out)
 os.remove(model)
