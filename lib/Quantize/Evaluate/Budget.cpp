@@ -4,6 +4,7 @@
 // smallest formats, and zeros for weights, before anything is computed.
 //
 //===----------------------------------------------------------------------===//
+#include "Folder.h"
 #include "Quantization.h"
 #include "quern/Export/Convert.h"
 #include "llvm/Support/FileSystem.h"
@@ -85,35 +86,27 @@ static std::error_code writeZeros(StringRef path, const Tensor &tensor,
 
 /// Bytes of a file with this choice, written with zeros for weights and removed again.
 Expected<uint64_t> Quantization::probe(OutputKind kind, llvm::ArrayRef<uint32_t> choice) {
-  namespace fs = llvm::sys::fs;
-  llvm::SmallString<128> folder;
-  if (std::error_code ec = fs::createUniqueDirectory("quern-probe", folder))
-    return createStringError("cannot create a temporary folder: " + ec.message());
-  auto inFolder = [&](const llvm::Twine &name) { return (folder + "/" + name).str(); };
-  auto write = [&]() -> Expected<uint64_t> {
-    import::ModelFile chosen = candidates->choose(choice);
-    size_t first = chosen.files.size() - candidates->tensors.size();
-    for (size_t i = first; i < chosen.files.size(); ++i) {
-      const Tensor &tensor = candidates->tensors[i - first];
-      const Candidate &candidate = tensor.candidates[choice[i - first]];
-      import::SourceFile &file = chosen.files[i];
-      file.path = inFolder("zeros-" + llvm::Twine(i));
-      file.size = candidate.bytes;
-      std::error_code ec = writeZeros(file.path, tensor, candidate);
-      if (ec)
-        return createStringError("cannot write '" + file.path + "': " + ec.message());
-    }
-    // IR names the file beside it.
-    std::string name = llvm::sys::path::filename(options.output).str();
-    if (kind == OutputKind::Module && this->kind() != kind)
-      name = "model.mlirbc";
-    uint64_t bytes = 0;
-    if (Error e = writeFile(chosen, kind, 0, inFolder(name), bytes))
-      return std::move(e);
-    return bytes;
-  };
-  Expected<uint64_t> bytes = write();
-  fs::remove_directories(folder);
+  Folder folder;
+  if (Error e = folder.create("quern-probe"))
+    return std::move(e);
+  import::ModelFile chosen = candidates->choose(choice);
+  size_t first = chosen.files.size() - candidates->tensors.size();
+  for (size_t i = first; i < chosen.files.size(); ++i) {
+    const Tensor &tensor = candidates->tensors[i - first];
+    const Candidate &candidate = tensor.candidates[choice[i - first]];
+    import::SourceFile &file = chosen.files[i];
+    file.path = folder.file("zeros-" + std::to_string(i));
+    file.size = candidate.bytes;
+    if (std::error_code ec = writeZeros(file.path, tensor, candidate))
+      return createStringError("cannot write '" + file.path + "': " + ec.message());
+  }
+  // IR names the file beside it.
+  std::string name = llvm::sys::path::filename(options.output).str();
+  if (kind == OutputKind::Module && this->kind() != kind)
+    name = "model.mlirbc";
+  uint64_t bytes = 0;
+  if (Error e = writeFile(chosen, kind, 0, folder.file(name), bytes))
+    return std::move(e);
   return bytes;
 }
 
