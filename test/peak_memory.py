@@ -1,9 +1,12 @@
-"""The private memory that a command takes at most."""
-import subprocess, threading, time
+"""The private memory that a command takes at most.
+
+usage: peak_memory.py STATUS MIB COMMAND...     fails if it ends with another status or takes more
+"""
+import subprocess, sys, threading, time
 
 
-def peak_of(command, **options):
-    """Runs a command that must succeed; bytes of private memory (RssAnon) at the highest."""
+def peak_of(command, status=0, **options):
+    """Runs a command that must end with this status; bytes of private memory (RssAnon) at the highest."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     peak = 0
 
@@ -21,5 +24,11 @@ def peak_of(command, **options):
     watcher.start()
     report = process.communicate()[0]
     watcher.join()
-    assert process.returncode == 0, report
+    assert process.returncode == status, report
     return peak
+
+
+if __name__ == "__main__":
+    status, limit, *command = sys.argv[1:]
+    peak = peak_of(command, int(status))
+    assert 0 < peak <= int(limit) << 20, f"{peak >> 20} MiB"

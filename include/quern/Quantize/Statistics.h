@@ -74,6 +74,8 @@ struct InputStatistics {
   InputStatistics() = default;
   /// Nothing seen yet. Without `hessian` products of two columns are not kept.
   InputStatistics(std::vector<std::string> weights, int64_t columns, bool hessian = true);
+  /// Nothing but squares is known, nor takes memory: all other sums are empty.
+  static InputStatistics squaresOf(std::vector<std::string> weights, int64_t columns);
 
   bool hasHessian() const { return !triangle.empty() || !mapped.empty(); }
   /// Sum of x_i x_j; without a hessian, zero beside the diagonal.
@@ -98,7 +100,7 @@ struct InputStatistics {
   /// calls it with its own number `thread` and the same rows, and all must return before the
   /// next rows come. The sums do not depend on the number of threads.
   void add(const float *values, int64_t count, int thread = 0, int threads = 1);
-  /// Adds the sums of other rows of the same input.
+  /// Adds the sums of other rows of the same input: those that both know.
   void add(const InputStatistics &other);
   /// Whether both are of the same input.
   bool isSameInput(const InputStatistics &other) const {

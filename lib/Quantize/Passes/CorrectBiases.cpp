@@ -15,6 +15,10 @@ Expected<int64_t> quern::quantize::correctBiases(WeightOp weight, const InputSta
                                                  ArrayRef<float> values, ArrayRef<float> rounded,
                                                  const migrate::WeightReaders &readers,
                                                  migrate::WeightStore &store) {
+  if (input.sum.empty())
+    return llvm::createStringError("the bias of '" + weight.getSymName() +
+                                   "' cannot be corrected: an importance matrix does not say the "
+                                   "mean of what enters it (expected a file of `quern calibrate`)");
   std::vector<double> missing(values.size() / size_t(input.columns), 0.0);
   for (size_t i = 0; i < values.size(); ++i)
     missing[i / size_t(input.columns)] += (double(values[i]) - double(rounded[i])) *

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 using namespace quern::quantize;
@@ -46,6 +47,14 @@ InputStatistics::InputStatistics(std::vector<std::string> weights, int64_t colum
   constexpr float infinity = std::numeric_limits<float>::infinity();
   std::fill(minimum.begin(), minimum.end(), infinity);
   std::fill(maximum.begin(), maximum.end(), -infinity);
+}
+
+InputStatistics InputStatistics::squaresOf(std::vector<std::string> weights, int64_t columns) {
+  InputStatistics out;
+  out.weights = std::move(weights);
+  out.columns = columns;
+  out.sumSquare.resize(size_t(columns));
+  return out;
 }
 
 void InputStatistics::add(const float *values, int64_t count, int thread, int threads) {
@@ -89,19 +98,22 @@ void InputStatistics::add(const InputStatistics &other) {
     triangle.assign(mapped.begin(), mapped.end());
     mapped = {};
   }
-  for (int64_t k = 0; k < columns; ++k) {
-    minimum[k] = std::min(minimum[k], other.minimum[k]);
-    maximum[k] = std::max(maximum[k], other.maximum[k]);
-    absMax[k] = std::max(absMax[k], other.absMax[k]);
-    sum[k] += other.sum[k];
-    sumAbs[k] += other.sumAbs[k];
-    sumSquare[k] += other.sumSquare[k];
-    sumCube[k] += other.sumCube[k];
-    sumFourth[k] += other.sumFourth[k];
-    outliers[k] += other.outliers[k];
-  }
-  for (size_t bin = 0; bin < bins; ++bin)
-    histogram[bin] += other.histogram[bin];
+  auto combine = [&](auto member, auto with) {
+    auto &mine = this->*member;
+    const auto &theirs = other.*member;
+    if (theirs.empty())
+      mine.clear();
+    for (size_t i = 0; i < mine.size(); ++i)
+      mine[i] = with(mine[i], theirs[i]);
+  };
+  using Self = InputStatistics;
+  combine(&Self::minimum, [](float a, float b) { return std::min(a, b); });
+  for (auto largest : {&Self::maximum, &Self::absMax})
+    combine(largest, [](float a, float b) { return std::max(a, b); });
+  for (auto sums : {&Self::sum, &Self::sumAbs, &Self::sumSquare, &Self::sumCube, &Self::sumFourth})
+    combine(sums, std::plus<double>());
+  for (auto counts : {&Self::outliers, &Self::histogram})
+    combine(counts, std::plus<uint64_t>());
   for (size_t i = 0; i < triangle.size(); ++i)
     triangle[i] += other.mapped.empty() ? other.triangle[i] : double(other.mapped[i]);
   rows += other.rows;

@@ -30,6 +30,8 @@ constexpr StringRef magic = "QUERNST2", anyMagic = "QUERNST";
 constexpr uint64_t headBytes = 32;
 /// Products of models are narrower; a larger K is a damaged file.
 constexpr uint64_t maxColumns = 1 << 20;
+/// That read one input; more would make much of a small file where each gets its sums.
+constexpr size_t maxWeights = 64;
 /// As many activations as no calibration sees.
 constexpr uint64_t maxRows = uint64_t(1) << 50;
 
@@ -264,6 +266,9 @@ Expected<Statistics> Statistics::read(StringRef path) {
       return damaged("has " + llvm::Twine(columns) + " columns");
     if (input.rows > maxRows)
       return damaged("saw " + llvm::Twine(input.rows) + " rows");
+    if (input.weights.size() > maxWeights)
+      return damaged("is that of " + llvm::Twine(input.weights.size()) + " weights, more than " +
+                     llvm::Twine(maxWeights));
     if (!llvm::all_of(input.weights, isWeightName))
       return damaged("has a name that is none");
     if (input.expert < -1)

@@ -48,11 +48,19 @@ bool quern::quantize::isImatrix(StringRef path) {
 
 static float readFloat(const char *bytes) { return llvm::bit_cast<float>(endian::read32le(bytes)); }
 
+/// Beyond its values a matrix takes some hundred bytes, so that very many narrow ones would take
+/// far more memory than their file: no model has so many of so few columns.
+static constexpr size_t manyMatrices = 1024;
+static constexpr int64_t fewColumns = 16;
+
 /// An input of `rows` rows whose sums are the f32 at `bytes`; what is wrong with them.
 static std::string addInput(Statistics &out, StringRef weight, int32_t expert, uint64_t rows,
                             StringRef bytes) {
-  InputStatistics input({weight.str()}, int64_t(bytes.size() / sizeof(float)), /*hessian=*/false);
+  auto input = InputStatistics::squaresOf({weight.str()}, int64_t(bytes.size() / sizeof(float)));
   input.expert = expert;
+  if (input.columns < fewColumns && out.inputs.size() >= manyMatrices)
+    return "it has more than " + std::to_string(manyMatrices) + " matrices, and that of '" +
+           input.name() + "' only " + std::to_string(input.columns) + " columns";
   input.rows = rows;
   for (size_t k = 0; k < input.sumSquare.size(); ++k) {
     float value = readFloat(bytes.data() + k * sizeof(float));
@@ -202,7 +210,7 @@ void Statistics::splitExperts(StringRef weight, int64_t experts, int64_t columns
   InputStatistics all = *found;
   inputs.erase(inputs.begin() + (found - inputs.data()));
   for (int64_t e = 0; e < experts; ++e) {
-    InputStatistics input(all.weights, columns, /*hessian=*/false);
+    auto input = InputStatistics::squaresOf(all.weights, columns);
     input.expert = int32_t(e);
     input.rows = all.rows;
     input.sumSquare.assign(all.sumSquare.begin() + e * columns,
@@ -222,29 +230,35 @@ struct Entry {
 
 /// By weight, in the order of their names. Fails for sums that are too large for the formats' f32.
 static Expected<std::map<std::string, Entry>> entriesOf(const Statistics &statistics) {
-  std::map<std::string, Entry> out;
+  std::map<std::string, std::vector<const InputStatistics *>> byWeight;
   for (const InputStatistics &input : statistics.inputs)
-    for (const std::string &weight : input.weights) {
-      Entry &entry = out[weight];
-      auto matrix = size_t(std::max(input.expert, 0)), columns = size_t(input.columns);
-      if (entry.columns && entry.columns != input.columns)
+    for (const std::string &weight : input.weights)
+      byWeight[weight].push_back(&input);
+  std::map<std::string, Entry> out;
+  for (const auto &[weight, inputs] : byWeight) {
+    Entry &entry = out[weight];
+    entry.columns = inputs.front()->columns;
+    size_t columns = size_t(entry.columns), last = 0;
+    for (const InputStatistics *input : inputs)
+      last = std::max(last, size_t(std::max(input->expert, 0)));
+    if (last >= inputs.size()) // would take memory for all before it
+      return createStringError("the statistics name an expert " + llvm::Twine(last) + " of '" +
+                               weight + "', but have only " + llvm::Twine(uint64_t(inputs.size())) +
+                               " of its inputs");
+    entry.counts.resize(last + 1);
+    entry.sums.resize((last + 1) * columns);
+    for (const InputStatistics *input : inputs) {
+      if (input->columns != entry.columns)
         return createStringError("the inputs of '" + weight + "' differ in their columns");
-      entry.columns = input.columns;
-      if (matrix >= statistics.inputs.size()) // would take memory for all before it
-        return createStringError("the statistics name an expert " + llvm::Twine(matrix) + " of '" +
-                                 weight + "', but have only " +
-                                 llvm::Twine(statistics.inputs.size()) + " inputs");
-      if (entry.counts.size() <= matrix) {
-        entry.counts.resize(matrix + 1);
-        entry.sums.resize((matrix + 1) * columns);
-      }
+      auto matrix = size_t(std::max(input->expert, 0));
       // First tokens may be apart.
-      entry.counts[matrix] += float(input.rows);
+      entry.counts[matrix] += float(input->rows);
       for (size_t k = 0; k < columns; ++k)
-        if (!std::isfinite(entry.sums[matrix * columns + k] += float(input.sumSquare[k])))
-          return createStringError("the importance of '" + input.name() +
+        if (!std::isfinite(entry.sums[matrix * columns + k] += float(input->sumSquare[k])))
+          return createStringError("the importance of '" + input->name() +
                                    "' is too large to be written, in column " + llvm::Twine(k));
     }
+  }
   return out;
 }
 

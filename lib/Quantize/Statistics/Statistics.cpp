@@ -131,9 +131,9 @@ Error Statistics::writeSum(llvm::ArrayRef<Statistics> parts, StringRef path, boo
 /// E[x^4] / E[x^2]^2 over all columns together: 3 for a normal distribution.
 static double kurtosis(const InputStatistics &input) {
   double fourth = 0, second = 0;
-  for (int64_t k = 0; k < input.columns; ++k) {
-    fourth += input.sumFourth[k];
-    second += input.sumSquare[k];
+  for (auto [a, b] : llvm::zip(input.sumFourth, input.sumSquare)) {
+    fourth += a;
+    second += b;
   }
   double n = double(input.rows) * double(input.columns);
   return second > 0 ? fourth / n / (second / n * (second / n)) : 0;
@@ -152,13 +152,18 @@ static double meanOf(const InputStatistics &input, const std::vector<double> &su
   return n > 0 ? total / n : 0;
 }
 
+/// 0 where nothing is known.
+static double largest(const std::vector<float> &values) {
+  return values.empty() ? 0 : double(*llvm::max_element(values));
+}
+
 /// Bins that are not empty, as [from, to, count]: magnitudes below 2^-24 as [0, 0, count].
 static json::Array histogramOf(const InputStatistics &input) {
   json::Array out;
-  for (int i = 0; i < InputStatistics::bins; ++i) {
-    uint64_t count = input.histogram[size_t(i)];
+  for (auto [bin, count] : llvm::enumerate(input.histogram)) {
     if (!count)
       continue;
+    int i = int(bin);
     bool negative = i > InputStatistics::binsOfSign;
     double from = InputStatistics::binStart(i), to = 0;
     if (i > 0) { // four an octave
@@ -173,14 +178,14 @@ static json::Array histogramOf(const InputStatistics &input) {
 json::Object Statistics::summary() const {
   json::Array list;
   for (const InputStatistics &input : inputs) {
-    bool seen = input.rows > 0 && input.columns > 0;
+    bool seen = input.rows > 0 && !input.minimum.empty();
     double rms = std::sqrt(meanOf(input, input.sumSquare));
     json::Object object{{"weights", json::Array(input.weights)},
                         {"columns", input.columns},
                         {"rows", int64_t(input.rows)},
-                        {"abs_max", seen ? *llvm::max_element(input.absMax) : 0.0},
+                        {"abs_max", largest(input.absMax)},
                         {"min", seen ? *llvm::min_element(input.minimum) : 0.0},
-                        {"max", seen ? *llvm::max_element(input.maximum) : 0.0},
+                        {"max", seen ? largest(input.maximum) : 0.0},
                         {"mean", meanOf(input, input.sum)},
                         {"mean_abs", meanOf(input, input.sumAbs)},
                         {"rms", rms},
@@ -209,11 +214,10 @@ void Statistics::print(llvm::raw_ostream &os) const {
      << "text         " << text << ", " << tokens << " tokens\n\n"
      << "   rows columns  abs max mean abs      rms  kurtosis outliers  read by\n";
   for (const InputStatistics &input : inputs) {
-    bool seen = input.rows > 0 && input.columns > 0;
     os << llvm::format("%7llu %7lld %8.3f %8.4f %8.4f %9.1f %8lld  ", input.rows, input.columns,
-                       seen ? double(*llvm::max_element(input.absMax)) : 0.0,
-                       meanOf(input, input.sumAbs), std::sqrt(meanOf(input, input.sumSquare)),
-                       kurtosis(input), input.outlierColumns());
+                       largest(input.absMax), meanOf(input, input.sumAbs),
+                       std::sqrt(meanOf(input, input.sumSquare)), kurtosis(input),
+                       input.outlierColumns());
     llvm::interleaveComma(input.weights, os);
     if (input.expert >= 0)
       os << ", expert " << input.expert;

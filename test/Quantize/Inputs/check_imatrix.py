@@ -3,6 +3,7 @@
 usage: check_imatrix.py gguf X.gguf X.qst       the one holds the squares of the other
        check_imatrix.py legacy X.dat X.qst
        check_imatrix.py make KIND OUT SOURCE    files with something wrong, from a good one (GGUF; legacy for kinds of .dat)
+       check_imatrix.py make narrowN OUT        very many matrices of N columns
 """
 import struct, sys
 import gguf
@@ -58,7 +59,29 @@ def check_legacy(path, statistics):
         assert np.allclose(found[name], means.reshape(-1), rtol=1e-5), name
 
 
-def make(kind, out, source):
+def make_narrow(kind, out):
+    """Four megabytes of matrices of as few columns as the name says, of one weight."""
+    columns, count = int(kind[6:].split(".")[0]), 0
+    if kind.endswith(".dat"):
+        entry = struct.pack("<i1sii", 1, b"w", 1, columns) + struct.pack("<f", 1) * columns
+        count = (4 << 20) // len(entry)
+        open(out, "wb").write(struct.pack("<i", count) + entry * count)
+        return
+    count = (4 << 20) // (4 * columns + 4)
+    writer = gguf.GGUFWriter(out, "", use_temp_file=False)
+    writer.kv_data[0].clear()
+    writer.add_string("general.type", "imatrix")
+    writer.add_tensor("w.in_sum2", np.ones((count, columns), np.float32))
+    writer.add_tensor("w.counts", np.ones((count, 1), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def make(kind, out, source=None):
+    if kind.startswith("narrow"):
+        return make_narrow(kind, out)
     if kind.endswith(".dat"):
         data = bytearray(open(source, "rb").read())
         if kind == "cut.dat":

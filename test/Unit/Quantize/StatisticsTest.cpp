@@ -219,6 +219,10 @@ TEST(Statistics, ImpossibleSums) {
   llvm::cantFail(s.write(file.path, true));
   EXPECT_NE(file.error().find("'blk.0.attn_q.weight' saw 2251799813685248 rows"),
             std::string::npos);
+  s = example(9);
+  s.inputs[0].weights.assign(65, "blk.0.attn_q.weight");
+  llvm::cantFail(s.write(file.path, true));
+  EXPECT_NE(file.error().find("is that of 65 weights, more than 64"), std::string::npos);
   for (std::string name : {std::string("a\xff"), std::string(248, 'a')}) {
     s = example(9);
     s.inputs[0].weights[1] = name; // no GGUF could hold it
@@ -240,14 +244,41 @@ TEST(Statistics, ImpossibleSums) {
   EXPECT_NE(file.error().find("'output.weight' has 0 columns"), std::string::npos);
 }
 
+// What only squares are known of takes no memory for more, and adds up with what more is known of.
+TEST(Statistics, SquaresAlone) {
+  InputStatistics whole({"w"}, 3, /*hessian=*/false),
+      squares = InputStatistics::squaresOf({"w"}, 3);
+  whole.add(randomRows(5, 3, 4).data(), 5);
+  squares.sumSquare = {1, 2, 3};
+  squares.rows = 2;
+  for (bool wholeFirst : {false, true}) {
+    InputStatistics both = wholeFirst ? whole : squares;
+    both.add(wholeFirst ? squares : whole);
+    EXPECT_EQ(both.rows, 7u);
+    for (size_t k = 0; k < 3; ++k)
+      EXPECT_EQ(both.sumSquare[k], whole.sumSquare[k] + squares.sumSquare[k]);
+    EXPECT_TRUE(both.minimum.empty() && both.absMax.empty() && both.sum.empty() &&
+                both.outliers.empty() && both.histogram.empty());
+  }
+  Statistics all;
+  all.squaresOnly = true;
+  all.inputs.push_back(squares);
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  all.print(os);
+  EXPECT_NE(text.find("w"), std::string::npos);
+  EXPECT_EQ((*all.summary().getArray("inputs"))[0].getAsObject()->getNumber("abs_max"), 0);
+}
+
 TEST(Statistics, NoImatrixOfImpossibleSums) {
   // Memory would be taken for all experts before.
   Statistics s = example(9);
   s.inputs[1].expert = INT32_MAX;
   File file;
   std::string path = file.path.str().str() + ".gguf";
-  EXPECT_EQ(llvm::toString(s.writeImatrix(path, true)),
-            "the statistics name an expert 2147483647 of 'output.weight', but have only 2 inputs");
+  EXPECT_EQ(
+      llvm::toString(s.writeImatrix(path, true)),
+      "the statistics name an expert 2147483647 of 'output.weight', but have only 1 of its inputs");
   s = example(9);
   s.inputs[0].sumSquare[3] = 1e39;
   EXPECT_EQ(llvm::toString(s.writeImatrix(path, true)),
