@@ -26,15 +26,13 @@ using Values = llvm::Expected<std::vector<float>>;
 struct Subject {
   std::string name;
   int64_t rows = 0, columns = 0;
-  const InputStatistics *input = nullptr; ///< null: not seen in calibration
-  /// Of a stack: what entered each matrix (null: no tokens went to it), and how often its error
-  /// counts. Empty: one matrix, which `input` entered.
   struct Part {
-    const InputStatistics *input = nullptr;
-    double weight = 1;
+    const InputStatistics *input = nullptr; ///< what entered it; null: not seen in calibration
+    double weight = 1;                      ///< how often its error counts
   };
-  std::vector<Part> experts;
-  std::vector<Part> parts() const { return experts.empty() ? std::vector<Part>{{input, 1}} : experts; }
+  std::vector<Part> parts = {{}}; ///< the matrix, or those of the stack
+  /// The matrices of a stack, by what enters each, if every token goes to `chosen` of its experts.
+  static std::vector<Part> partsOf(llvm::ArrayRef<const InputStatistics *> inputs, double chosen);
   double damping = 0.01;
   std::function<Values()> values; ///< W
   struct Choice {

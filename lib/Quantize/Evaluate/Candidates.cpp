@@ -286,17 +286,8 @@ static std::string nameOf(const Tensor &tensor, size_t expert) {
   return tensor.experts == 1 ? tensor.name : tensor.name + "' expert '" + std::to_string(expert);
 }
 
-double Tensor::weightOf(size_t expert) const {
-  double chosen = double(usedRows) / (double(rows) / double(experts)), seen = 0;
-  for (const InputStatistics *input : inputs)
-    seen += input ? double(input->rows) : 0;
-  if (seen == 0)
-    return chosen / double(inputs.size());
-  return (inputs[expert] ? double(inputs[expert]->rows) : 0) / seen * chosen;
-}
-
 Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
-  llvm::ArrayRef<const InputStatistics *> inputs = tensor.inputs;
+  std::vector<Subject::Part> parts = tensor.parts();
   Expected<std::vector<float>> values = readValues(*model, source(tensor));
   if (!values)
     return values.takeError();
@@ -306,9 +297,9 @@ Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
   common.add(methodName(options.method)).add(double(SolveOptions().sweeps));
   if (!tensor.leading.empty())
     common.addAll(llvm::ArrayRef(tensor.leading));
-  for (const InputStatistics *input : inputs)
-    if (input)
-      common.addAll(llvm::ArrayRef<uint64_t>{input->rows, input->hash});
+  for (const Subject::Part &part : parts)
+    if (part.input)
+      common.addAll(llvm::ArrayRef<uint64_t>{part.input->rows, part.input->hash});
     else if (tensor.experts > 1)
       common.add("unseen");
   std::vector<Candidate *> missing;
@@ -327,8 +318,8 @@ Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
   }
   std::vector<std::vector<uint8_t>> bytes(missing.size());
   int64_t rows = tensor.rows / tensor.experts;
-  for (size_t expert = 0; expert < inputs.size() && !missing.empty(); ++expert) {
-    if (Error e = makeHessian(tensor, inputs[expert], options))
+  for (size_t expert = 0; expert < parts.size() && !missing.empty(); ++expert) {
+    if (Error e = makeHessian(tensor, parts[expert].input, options))
       return e;
     tensor.damping = std::max(expert ? tensor.damping : 0, hessian->damping);
     auto own = llvm::ArrayRef(*values).slice(size_t(int64_t(expert) * rows * tensor.columns),
@@ -347,8 +338,8 @@ Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
         return createStringError("tensor '" + tensor.name +
                                  "': " + llvm::toString(packed.takeError()));
       llvm::append_range(all, *packed);
-      candidate->error += tensor.weightOf(expert) * solution->error;
-      candidate->nearestError += tensor.weightOf(expert) * solution->nearestError;
+      candidate->error += parts[expert].weight * solution->error;
+      candidate->nearestError += parts[expert].weight * solution->nearestError;
     }
   }
   for (auto [candidate, all] : llvm::zip(missing, bytes))

@@ -12,6 +12,7 @@
 #include "Store.h"
 #include "quern/Format/Matrix.h"
 #include "quern/Quantize/Quantize.h"
+#include "quern/Quantize/Sensitivity.h"
 #include "quern/Quantize/Statistics.h"
 #include <chrono>
 
@@ -44,8 +45,10 @@ struct Tensor {
   int64_t experts = 1;           ///< matrices of a stack, each with a Hessian of its own
   int64_t usedRows = 0;          ///< that a token is multiplied with
   bool observed = false;         ///< there are statistics
-  /// How often an expert's error counts: as often as tokens go to it.
-  double weightOf(size_t expert) const;
+  /// What enters each matrix, and how often its error counts.
+  std::vector<Subject::Part> parts() const {
+    return Subject::partsOf(inputs, double(usedRows) * double(experts) / double(rows));
+  }
   bool isProduct = true;         ///< a token is multiplied with it; else only rows are looked up
   std::vector<int32_t> leading;  ///< of a column split: the columns of the first set
   /// Of each expert, or of the one matrix, once solved; null where nothing was seen.

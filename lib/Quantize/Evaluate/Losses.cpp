@@ -70,10 +70,7 @@ Subject Quantization::subjectOf(const Tensor &tensor) {
   out.rows = tensor.rows;
   out.columns = tensor.columns;
   out.damping = options.damping;
-  if (tensor.experts == 1)
-    out.input = tensor.inputs[0];
-  for (int64_t e = 0; tensor.experts > 1 && e < tensor.experts; ++e)
-    out.experts.push_back({tensor.inputs[size_t(e)], tensor.weightOf(size_t(e))});
+  out.parts = tensor.parts();
   out.values = [this, &tensor] { return readValues(source.model, candidates->source(tensor)); };
   uint64_t elements = 0;
   for (const Tensor &other : candidates->tensors)

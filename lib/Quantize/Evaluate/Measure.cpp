@@ -33,8 +33,8 @@ using llvm::Expected;
 using llvm::StringRef;
 
 namespace {
-/// A kernel to be timed.
-struct Subject {
+/// A product whose kernel is to be timed.
+struct TimedProduct {
   format::Spec spec;
   int64_t rows, columns;
   conversion::LinearDesc desc;
@@ -66,11 +66,11 @@ static double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// One function for each subject: (x, weights, out, begin, end), panels [begin, end) of one token.
-static Expected<emit::Bytes> compileKernels(llvm::ArrayRef<Subject> subjects,
+/// One function for each product: (x, weights, out, begin, end), panels [begin, end) of one token.
+static Expected<emit::Bytes> compileKernels(llvm::ArrayRef<TimedProduct> subjects,
                                             const target::TargetInfo &target) {
   emit::TargetModule all{target, {}, {}};
-  for (const Subject &subject : subjects)
+  for (const TimedProduct &subject : subjects)
     all.exported.push_back(subject.symbol);
   mlir::DialectRegistry registry;
   registerDialects(registry);
@@ -86,7 +86,7 @@ static Expected<emit::Bytes> compileKernels(llvm::ArrayRef<Subject> subjects,
       return mlir::MemRefType::get(shape, element);
     };
     mlir::Type i8 = b.getI8Type(), f32 = b.getF32Type(), index = b.getIndexType();
-    for (const Subject &s : subjects) {
+    for (const TimedProduct &s : subjects) {
       auto layout = conversion::ActivationLayout::get(s.desc.activation, s.columns, s.desc.weight);
       mlir::Type x = s.desc.activation == conversion::Activation::F32 ? memref({1, s.columns}, f32)
                                                                       : memref({layout.bytes}, i8);
@@ -125,7 +125,7 @@ using KernelFunction = void (*)(const void *x, const void *weights, float *out, 
                                 int64_t end);
 
 /// The least time of one product over all threads. Weights lie in copies that no cache holds.
-static double timeKernel(const Subject &subject, KernelFunction kernel, unsigned threads,
+static double timeKernel(const TimedProduct &subject, KernelFunction kernel, unsigned threads,
                          double seconds) {
   size_t bytes = llvm::alignTo(size_t(subject.layout.bytes()), 64);
   size_t copies = std::max<size_t>(1, (size_t(48) << 20) / bytes);
@@ -216,10 +216,10 @@ Expected<KernelTimes> quern::quantize::measureKernels(const MeasureOptions &opti
     for (auto [tensor, other] : llvm::zip_equal(plan->tensors, others->tensors))
       llvm::append_range(tensor.candidates, other.candidates);
   }
-  std::vector<Subject> subjects;
+  std::vector<TimedProduct> subjects;
   for (const Tensor &tensor : plan->tensors)
     for (const Candidate &candidate : tensor.candidates) {
-      auto same = [&](const Subject &s) {
+      auto same = [&](const TimedProduct &s) {
         return s.spec == candidate.spec && s.rows == tensor.rows && s.columns == tensor.columns;
       };
       if (!tensor.isProduct || llvm::any_of(subjects, same))

@@ -121,12 +121,10 @@ Error WeightStore::store(WeightOp weight, ArrayRef<float> values) {
   return Error::success();
 }
 
-Error WeightStore::store(WeightOp weight, const format::Spec &spec,
-                         const format::Components &components, ActivationFormat activations) {
-  Expected<std::vector<uint8_t>> bytes = format::packMatrix(spec, components);
-  if (!bytes)
-    return bytes.takeError();
-  if (Error e = write(weight, *bytes, ".coded", layoutOf(spec, components.cols)))
+Error WeightStore::store(WeightOp weight, const format::Spec &spec, ArrayRef<uint8_t> bytes,
+                         ActivationFormat activations) {
+  if (Error e =
+          write(weight, bytes, ".coded", layoutOf(spec, weight.getTensorType().getShape().back())))
     return e;
   retype(weight, spec, spec.isPlain() ? ActivationFormat::F32 : activations);
   return Error::success();

@@ -105,40 +105,30 @@ Error EstimateLosses::estimateMatrix(WeightOp weight, ArrayRef<format::Spec> spe
   Expected<std::vector<float>> values = store.load(weight);
   if (!values)
     return values.takeError();
-  Expected<const InputStatistics *> input = rounder.inputOf(weight);
-  if (!input)
-    return input.takeError();
   Subject subject;
+  if (Error e = rounder.partsOf(weight).moveInto(subject.parts))
+    return e;
+  Expected<std::vector<Rounded>> rounded = rounder.round(weight, *values, specs);
+  if (!rounded)
+    return rounded.takeError();
   subject.name = weight.getSymName().str();
-  subject.rows = type.getDimSize(0);
-  subject.columns = type.getDimSize(1);
-  subject.input = *input;
+  subject.columns = type.getShape().back();
+  subject.rows = type.getNumElements() / subject.columns;
   subject.damping = damping;
   subject.values = [&]() -> Values { return *values; };
   subject.divergence = [&](ArrayRef<float> other) {
     return divergence.with(weight.getSymName(), other);
   };
-  SmallVector<uint64_t> bytes;
-  for (const format::Spec &spec : specs) {
-    Expected<uint64_t> stored = format::storedBytes(spec, type.getShape());
-    if (!stored)
-      return stored.takeError();
-    bytes.push_back(*stored);
-    double bits = double(*stored) * 8 / double(type.getNumElements());
+  for (const auto &[spec, form] : llvm::zip_equal(specs, *rounded)) {
+    double bits = double(form.bytes.size()) * 8 / double(type.getNumElements());
     std::string name = format::print(spec);
     if (int64_t tile = format::storageTile(spec); tile && subject.columns % tile)
       weight.emitRemark() << "@" << subject.name << " has rows of " << subject.columns
                           << " elements, which tiles of " << tile << " (" << name
                           << ") do not divide: padded, they take "
                           << llvm::formatv("{0:f3} bits a weight", bits).str();
-    Expected<Solution> solution = rounder.solve(weight, *values, spec);
-    if (!solution)
-      return solution.takeError();
-    std::vector<float> decoded(values->size());
-    if (Error e = format::decode(spec, solution->components, decoded))
-      return e;
-    subject.choices.push_back({name, bits, solution->error,
-                               [decoded = std::move(decoded)]() -> Values { return decoded; }});
+    subject.choices.push_back(
+        {name, bits, form.error, [&values = form.values]() -> Values { return values; }});
     if (std::fabs(bits - 4.5) < std::fabs(subject.choices[subject.typical].bits - 4.5))
       subject.typical = subject.choices.size() - 1;
   }
@@ -148,10 +138,10 @@ Error EstimateLosses::estimateMatrix(WeightOp weight, ArrayRef<format::Spec> spe
                              "': " + llvm::toString(losses.takeError()));
   Builder builder(&getContext());
   SmallVector<Attribute> choices;
-  for (auto [spec, size, loss] : llvm::zip_equal(specs, bytes, *losses))
+  for (const auto &[spec, form, loss] : llvm::zip_equal(specs, *rounded, *losses))
     choices.push_back(builder.getDictionaryAttr(
         {builder.getNamedAttr("format", FormatAttr::get(&getContext(), spec)),
-         builder.getNamedAttr("bytes", builder.getI64IntegerAttr(int64_t(size))),
+         builder.getNamedAttr("bytes", builder.getI64IntegerAttr(int64_t(form.bytes.size()))),
          builder.getNamedAttr("loss", builder.getF64FloatAttr(loss))}));
   weight->setAttr(kChoicesAttr, builder.getArrayAttr(choices));
   return Error::success();
@@ -176,7 +166,7 @@ Error EstimateLosses::estimate() {
   if (info->runs && !llvm::sys::fs::is_directory(data))
     return createStringError(
         "the folder for weights that are tried (data=FOLDER) does not exist: '" + data + "'");
-  Expected<Rounder> rounder = Rounder::create(statistics, solver, damping);
+  Expected<Rounder> rounder = Rounder::create(getOperation(), statistics, solver, damping);
   if (!rounder)
     return rounder.takeError();
   int64_t others = 0, done = 0;

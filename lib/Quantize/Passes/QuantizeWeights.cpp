@@ -51,7 +51,7 @@ Error QuantizeWeights::quantize() {
   if (!form)
     return createStringError("unknown activations '" + activations +
                              "'; known: fast, f32, bf16, q8, int8, q4, int4");
-  Expected<Rounder> rounder = Rounder::create(statistics, solver, damping);
+  Expected<Rounder> rounder = Rounder::create(module, statistics, solver, damping);
   if (!rounder)
     return rounder.takeError();
   SmallVector<WeightOp> matrices = findMatrices(module);
@@ -73,25 +73,22 @@ Error QuantizeWeights::quantize() {
     Expected<std::vector<float>> values = store.load(weight);
     if (!values)
       return values.takeError();
-    Expected<Solution> solution = rounder->solve(weight, *values, spec);
-    if (!solution)
-      return solution.takeError();
-    if (Error e = store.store(weight, spec, solution->components, *form))
+    Expected<std::vector<Rounded>> made = rounder->round(weight, *values, spec);
+    if (!made)
+      return made.takeError();
+    if (Error e = store.store(weight, spec, made->front().bytes, *form))
       return e;
-    if (correctBiases) {
-      Expected<const InputStatistics *> input = rounder->inputOf(weight);
-      if (!input)
-        return input.takeError();
-      if (*input) {
-        std::vector<float> decoded(values->size());
-        if (Error e = format::decode(spec, solution->components, decoded))
-          return e;
-        Expected<int64_t> count =
-            quantize::correctBiases(weight, **input, *values, decoded, readers, store);
-        if (!count)
-          return count.takeError();
-        biases += *count;
-      }
+    Expected<std::vector<Subject::Part>> parts = rounder->partsOf(weight);
+    if (!parts)
+      return parts.takeError();
+    // Products with experts have no bias.
+    bool isStack = weight.getTensorType().getRank() > 2;
+    if (const InputStatistics *input = parts->front().input; correctBiases && input && !isStack) {
+      Expected<int64_t> count =
+          quantize::correctBiases(weight, *input, *values, made->front().values, readers, store);
+      if (!count)
+        return count.takeError();
+      biases += *count;
     }
     weight->removeAttr(kChosenFormatAttr);
     weight->removeAttr(kChoicesAttr);

@@ -73,6 +73,8 @@ Error SplitColumns::choose() {
     ++kept;
   });
   for (WeightOp weight : findMatrices(module)) {
+    if (weight.getTensorType().getRank() > 2)
+      continue; // said already
     SmallVector<OpOperand *> uses = readers.readers(weight);
     auto foreign = llvm::find_if(uses, [&](OpOperand *use) {
       auto read = use->get().getDefiningOp<UseOp>();

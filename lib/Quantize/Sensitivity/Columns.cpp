@@ -72,9 +72,8 @@ Losses quern::quantize::columnLosses(const Subject &subject) {
   double bits = std::clamp(std::round(subject.choices[subject.typical].bits), 1.0, 8.0);
   std::vector<unsigned> levels(size_t(subject.columns), 1u << unsigned(bits));
   double sum = 0;
-  std::vector<Subject::Part> parts = subject.parts();
-  int64_t rows = subject.rows / int64_t(parts.size());
-  for (auto [i, part] : llvm::enumerate(parts)) {
+  int64_t rows = subject.rows / int64_t(subject.parts.size());
+  for (auto [i, part] : llvm::enumerate(subject.parts)) {
     Expected<Hessian> hessian = subject.hessian(part);
     if (!hessian)
       return hessian.takeError();

@@ -77,7 +77,7 @@ quern::quantize::topEigenvalue(size_t n,
 static Losses timesSquares(const Subject &subject,
                            llvm::function_ref<Expected<double>(const Subject::Part &)> of) {
   std::vector<double> factors, out;
-  for (const Subject::Part &part : subject.parts()) {
+  for (const Subject::Part &part : subject.parts) {
     Expected<double> factor = of(part);
     if (!factor)
       return factor.takeError();

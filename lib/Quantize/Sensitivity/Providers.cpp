@@ -12,6 +12,19 @@ using namespace quern::quantize;
 using llvm::createStringError;
 using llvm::Expected;
 
+std::vector<Subject::Part> Subject::partsOf(llvm::ArrayRef<const InputStatistics *> inputs,
+                                            double chosen) {
+  double seen = 0;
+  for (const InputStatistics *input : inputs)
+    seen += input ? double(input->rows) : 0;
+  std::vector<Part> out;
+  for (const InputStatistics *input : inputs) {
+    double share = seen == 0 ? 1 / double(inputs.size()) : input ? double(input->rows) / seen : 0;
+    out.push_back({input, share * chosen});
+  }
+  return out;
+}
+
 Expected<Hessian> Subject::hessian(const Part &part) const {
   if (!part.input || !part.input->rows)
     return Hessian::identity(columns);
@@ -24,7 +37,7 @@ Expected<std::vector<double>> Subject::squaredErrors(size_t choice) const {
     llvm::Error e = llvm::joinErrors(own.takeError(), other.takeError());
     return std::move(e);
   }
-  size_t count = std::max<size_t>(1, experts.size()), size = own->size() / count;
+  size_t count = parts.size(), size = own->size() / count;
   std::vector<double> sums(count);
   for (auto [i, pair] : llvm::enumerate(llvm::zip_equal(*own, *other))) {
     double d = double(std::get<0>(pair)) - double(std::get<1>(pair));

@@ -186,9 +186,9 @@ TEST(Sensitivity, StacksAddUpTheirExperts) {
   };
   Subject stack = subjectOf(w), first = subjectOf(llvm::ArrayRef(w).take_front(size)),
           second = subjectOf(llvm::ArrayRef(w).drop_front(size));
-  stack.experts = {{&inputs[0], 1.75}, {&inputs[1], 0.25}};
-  first.input = &inputs[0];
-  second.input = &inputs[1];
+  stack.parts = {{&inputs[0], 1.75}, {&inputs[1], 0.25}};
+  first.parts = {{&inputs[0]}};
+  second.parts = {{&inputs[1]}};
   for (llvm::StringRef name : {"trace", "eigenvalue", "column"}) {
     SCOPED_TRACE(name.str());
     const ProviderInfo *provider = llvm::cantFail(parseProvider(name));
@@ -198,10 +198,24 @@ TEST(Sensitivity, StacksAddUpTheirExperts) {
     for (size_t c = 0; c < both.size(); ++c)
       EXPECT_NEAR(both[c], 1.75 * a[c] + 0.25 * b[c], 1e-9 * both[c]);
     // No tokens went to the second: its weight is 0, and its H does not matter.
-    stack.experts[1] = {nullptr, 0};
+    stack.parts[1] = {nullptr, 0};
     EXPECT_NEAR(llvm::cantFail(provider->run(stack))[0], 1.75 * a[0], 1e-9 * a[0]);
-    stack.experts[1] = {&inputs[1], 0.25};
+    stack.parts[1] = {&inputs[1], 0.25};
   }
+}
+
+// A part counts as often as tokens went to it; where none was seen, all alike.
+TEST(Sensitivity, PartsCountAsTokensGo) {
+  std::vector<InputStatistics> inputs(3, InputStatistics({"w"}, 1));
+  inputs[0].rows = 30;
+  inputs[1].rows = 10;
+  std::vector<double> weights, expected = {1.5, 0.5, 0, 0};
+  for (const Subject::Part &part :
+       Subject::partsOf({&inputs[0], &inputs[1], &inputs[2], nullptr}, 2))
+    weights.push_back(part.weight);
+  EXPECT_EQ(weights, expected);
+  for (const Subject::Part &part : Subject::partsOf({nullptr, nullptr, nullptr, nullptr}, 2))
+    EXPECT_EQ(part.weight, 0.5);
 }
 
 // Every provider of the table keeps to what Subject asks: a loss for each choice, the fewer bits
@@ -223,7 +237,7 @@ TEST(Sensitivity, ProvidersOrderChoices) {
     subject.name = "w";
     subject.rows = rows;
     subject.columns = columns;
-    subject.input = &input;
+    subject.parts = {{&input}};
     subject.values = [&]() -> Values { return w; };
     std::vector<double> h(size_t(columns * columns));
     for (int64_t i = 0; i < columns; ++i)

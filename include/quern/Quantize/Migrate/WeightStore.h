@@ -9,7 +9,6 @@
 
 #include "mlir/IR/SymbolTable.h"
 #include "quern/Dialect/Quern/IR/QuernOps.h"
-#include "quern/Format/Components.h"
 #include "llvm/Support/Error.h"
 
 namespace quern::migrate {
@@ -27,13 +26,13 @@ public:
   /// with it take activations in f32. Fails for values that are not finite.
   llvm::Error store(WeightOp weight, llvm::ArrayRef<float> values);
 
-  /// Gives a matrix coded values. Its views and uses follow; products with it take these
-  /// activations (f32 if the format is plain), but for those with a static scale.
-  llvm::Error store(WeightOp weight, const format::Spec &spec,
-                    const format::Components &components,
-                    ActivationFormat activations = ActivationFormat::Fast);
+  /// Gives a matrix, or those of a stack, coded values, as format::packMatrix lays them out. Its
+  /// views and uses follow; products with it take these activations (f32 if the format is plain),
+  /// but for those with a static scale.
+  llvm::Error store(WeightOp weight, const format::Spec &spec, llvm::ArrayRef<uint8_t> bytes,
+                    ActivationFormat activations);
 
-  /// The same with bytes as format::packMatrix gives them, the first `bytes` of a file of `fileBytes`.
+  /// The same with the first `bytes` of a file of `fileBytes`.
   void place(WeightOp weight, const format::Spec &spec, llvm::StringRef file, uint64_t bytes,
              uint64_t fileBytes, ActivationFormat activations);
 

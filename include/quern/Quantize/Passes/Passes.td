@@ -34,7 +34,8 @@ def EstimateLossesPass : RoundingPass<"quern-estimate-losses", [
   let summary = "Say what each weight would lose in each format";
   let description = [{
     Rounds every float matrix to each of the formats and asks a sensitivity provider what that
-    costs the model. The answer stays on the weight, for `quern-allocate` or whoever else chooses.
+    costs the model. A stack of experts' matrices has one format; each of them is rounded for what enters
+    it, and its error counts as often as tokens go to it. The answer stays on the weight, for `quern-allocate` or whoever else chooses.
     A format whose tiles do not divide the rows is padded: a remark says so and what that costs.
 
     ```mlir
