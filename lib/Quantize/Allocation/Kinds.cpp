@@ -17,12 +17,16 @@ using llvm::Expected;
 
 using Kinds = std::set<int32_t>; ///< ordered: the search depends on nothing else
 
-size_t quern::quantize::countKinds(ArrayRef<Item> items, ArrayRef<uint32_t> choice) {
+static Kinds kindsOf(ArrayRef<Item> items, ArrayRef<uint32_t> choice) {
   Kinds used;
   for (auto [item, index] : llvm::zip_equal(items, choice))
     if (item.options[index].kind >= 0)
       used.insert(item.options[index].kind);
-  return used.size();
+  return used;
+}
+
+size_t quern::quantize::countKinds(ArrayRef<Item> items, ArrayRef<uint32_t> choice) {
+  return kindsOf(items, choice).size();
 }
 
 static bool isAllowed(const Option &option, const Kinds &allowed) {
@@ -142,16 +146,10 @@ static Kinds chooseKinds(ArrayRef<Item> items, uint64_t bytes, uint64_t bytesOfK
   return best;
 }
 
-Expected<Assignment> quern::quantize::allocateKinds(ArrayRef<Item> items, Limits limits,
-                                                    uint64_t bytesOfKind, Engine engine) {
-  if (!bytesOfKind || limits.bytes == Limits::none)
-    return engine(items, limits);
-  Expected<Assignment> checked = smallestAssignment(items, limits);
-  if (!checked)
-    return checked;
-  Kinds allowed = chooseKinds(items, limits.bytes, bytesOfKind);
-  if (allowed.empty())
-    return engine(items, limits); // no options have kinds, or what the engine says of it
+/// What the engine chooses among options of these kinds, but for those that then no item has, which
+/// need not be paid for; `allowed` is what is left.
+static Expected<Assignment> chooseAmong(ArrayRef<Item> items, Limits limits, uint64_t bytesOfKind,
+                                        Engine engine, Kinds &allowed) {
   for (;;) {
     std::vector<Item> restricted(items.begin(), items.end());
     std::vector<std::vector<uint32_t>> indices(items.size());
@@ -168,15 +166,79 @@ Expected<Assignment> quern::quantize::allocateKinds(ArrayRef<Item> items, Limits
     Expected<Assignment> found = engine(restricted, left);
     if (!found)
       return found;
-    Kinds used;
-    for (auto [item, choice, index] : llvm::zip_equal(restricted, found->choice, indices)) {
-      if (item.options[choice].kind >= 0)
-        used.insert(item.options[choice].kind);
+    for (auto [choice, index] : llvm::zip_equal(found->choice, indices))
       choice = index[choice];
-    }
-    // What no item has need not be paid for.
+    Kinds used = kindsOf(items, found->choice);
     if (used == allowed)
       return found;
     allowed = std::move(used);
   }
+}
+
+/// What `now` becomes if items take options of one more kind as long as they fit, by best ratio.
+static Assignment withKind(ArrayRef<Item> items, Limits limits, Assignment now, int32_t kind) {
+  for (;;) {
+    double best = 0;
+    std::vector<uint32_t> next;
+    for (auto [i, item] : llvm::enumerate(items)) {
+      const Option &held = item.options[now.choice[i]];
+      for (auto [o, option] : llvm::enumerate(item.options)) {
+        if (option.kind != kind || option.cost >= held.cost ||
+            now.bytes - held.bytes + option.bytes > limits.bytes ||
+            now.work - held.work + option.work > limits.work)
+          continue;
+        double taken = std::max(1.0, double(option.bytes) - double(held.bytes));
+        if (double ratio = (held.cost - option.cost) / taken; ratio > best) {
+          best = ratio;
+          next = now.choice;
+          next[i] = uint32_t(o);
+        }
+      }
+    }
+    if (next.empty())
+      return now;
+    now = evaluate(items, std::move(next));
+  }
+}
+
+Expected<Assignment> quern::quantize::allocateKinds(ArrayRef<Item> items, Limits limits,
+                                                    uint64_t bytesOfKind, Engine engine) {
+  if (!bytesOfKind || limits.bytes == Limits::none)
+    return engine(items, limits);
+  Expected<Assignment> checked = smallestAssignment(items, limits);
+  if (!checked)
+    return checked;
+  Kinds allowed = chooseKinds(items, limits.bytes, bytesOfKind);
+  if (allowed.empty())
+    return engine(items, limits); // no options have kinds, or what the engine says of it
+  Expected<Assignment> best = chooseAmong(items, limits, bytesOfKind, engine, allowed);
+  // The relaxation takes parts of options: of a kind that only fits in part, nothing is left, and
+  // what it was to take may do for another one.
+  while (best) {
+    uint64_t code = bytesOfKind * (allowed.size() + 1);
+    if (code > limits.bytes)
+      break;
+    Limits left(limits.bytes - code, limits.work);
+    Kinds others;
+    for (const Item &item : items)
+      for (const Option &option : item.options)
+        if (!isAllowed(option, allowed))
+          others.insert(option.kind);
+    Assignment more = *best;
+    for (int32_t kind : others)
+      if (Assignment tried = withKind(items, left, *best, kind); tried.cost < more.cost)
+        more = std::move(tried);
+    if (more.cost >= best->cost)
+      break;
+    allowed = kindsOf(items, more.choice);
+    Expected<Assignment> found = chooseAmong(items, limits, bytesOfKind, engine, allowed);
+    if (found && found->cost <= more.cost) {
+      best = std::move(found);
+    } else {
+      llvm::consumeError(found.takeError());
+      allowed = kindsOf(items, more.choice);
+      best = std::move(more);
+    }
+  }
+  return best;
 }

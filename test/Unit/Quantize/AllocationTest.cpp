@@ -93,6 +93,10 @@ TEST(Allocation, KindsArePaidOnce) {
     }
   }
   EXPECT_LT(ratio / feasible, 1.1);
+  // Most would be gained by what fits in part alone: its room does for another kind.
+  std::vector<Item> two = {{"large", {{"few", 10, 100, 0, 0}, {"many", 110, 0, 0, 1}}},
+                           {"small", {{"few", 10, 50, 0, 2}, {"many", 30, 45, 0, 3}}}};
+  EXPECT_EQ(llvm::cantFail(allocateKinds(two, 65, 5, exact)).choice, (std::vector<uint32_t>{0, 1}));
   // Nothing to pay: the engine's own answer.
   std::vector<Item> items = randomItems(random, 5, 4, 1);
   EXPECT_EQ(llvm::cantFail(allocateKinds(items, 150, 0, exact)).choice,
