@@ -5,10 +5,10 @@
 //===----------------------------------------------------------------------===//
 #include "quern/Format/Components.h"
 #include "quern/Format/Encode.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include "quern/Quantize/Migrate/WeightStore.h"
 #include "quern/Quantize/Statistics.h"
-#include "llvm/Support/FileSystem.h"
 #include <Eigen/Dense>
 #include <cmath>
 
@@ -25,17 +25,10 @@ using llvm::Error;
 using llvm::Expected;
 
 namespace {
-struct ClipWeights : quern::impl::ClipWeightsPassBase<ClipWeights> {
+struct ClipWeights : FalliblePass<quern::impl::ClipWeightsPassBase<ClipWeights>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = clip()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-
-  Error clip();
+  Error run() override;
   Error clipMatrix(std::vector<float> &values, const quantize::InputStatistics &input,
                    const format::Spec &spec);
 };
@@ -136,7 +129,7 @@ Error ClipWeights::clipMatrix(std::vector<float> &values, const quantize::InputS
   return Error::success();
 }
 
-Error ClipWeights::clip() {
+Error ClipWeights::run() {
   ModuleOp module = getOperation();
   Expected<format::Spec> spec = format::parse(format);
   if (!spec)
@@ -147,9 +140,8 @@ Error ClipWeights::clip() {
     return createStringError("steps must lie in [1, 100]");
   if (statistics.empty())
     return createStringError("no statistics given (statistics=FILE, of `quern calibrate`)");
-  if (!llvm::sys::fs::is_directory(data))
-    return createStringError("the folder for changed weights (data=FOLDER) does not exist: '" +
-                             data + "'");
+  if (Error e = checkDataFolder(data))
+    return e;
   Expected<quantize::Statistics> known = quantize::Statistics::read(statistics);
   if (!known)
     return known.takeError();

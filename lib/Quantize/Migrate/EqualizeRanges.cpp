@@ -4,7 +4,7 @@
 // Correction (2019).
 //
 //===----------------------------------------------------------------------===//
-#include "RoundingError.h"
+#include "ScalingPass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include <cmath>
 
@@ -19,26 +19,24 @@ using llvm::Error;
 using llvm::Expected;
 
 namespace {
-struct EqualizeRanges : quern::impl::EqualizeRangesPassBase<EqualizeRanges> {
+struct EqualizeRanges : ScalingPass<quern::impl::EqualizeRangesPassBase<EqualizeRanges>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    ScalingCounts counts;
-    Error error = equalize(counts);
-    scaled = counts.scaled;
-    refused = counts.refused;
-    left = counts.left;
-    if (error) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
+  Error configure(ScalingOptions &options) override {
+    if (options.only.empty())
+      options.only = {"gate", "attention"};
+    if (always)
+      options.rounding = nullptr;
+    options.weightsOnly = true;
+    return Error::success();
   }
-  Error equalize(ScalingCounts &counts);
+
+  Expected<std::vector<double>> scalesOf(const SiteData &at, const Rounding &) override;
 };
 } // namespace
 
 /// sqrt(largest of the row / largest of the column); 1 where either is zero.
-static Expected<std::vector<double>> ratios(const SiteData &at) {
+Expected<std::vector<double>> EqualizeRanges::scalesOf(const SiteData &at, const Rounding &) {
   auto product = dyn_cast_or_null<WeightedOpInterface>(at.site.producer);
   if (!product) // a norm has no rows
     return std::vector<double>();
@@ -60,16 +58,4 @@ static Expected<std::vector<double>> ratios(const SiteData &at) {
   for (auto [scale, row] : llvm::zip(scales, rows))
     scale = scale > 0 && row > 0 ? std::sqrt(double(row) / scale) : 1;
   return scales;
-}
-
-Error EqualizeRanges::equalize(ScalingCounts &counts) {
-  Expected<Rounding> rounding = Rounding::parse(format, activations, this->rows);
-  if (!rounding)
-    return rounding.takeError();
-  std::vector<std::string> names(sites.begin(), sites.end());
-  if (names.empty())
-    names = {"gate", "attention"};
-  return scaleChannels(getOperation(),
-                       {statistics, data, names, always ? nullptr : &*rounding, true}, ratios,
-                       counts);
 }

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "mlir/IR/Builders.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include "quern/Quantize/Statistics.h"
 #include "llvm/Support/GlobPattern.h"
@@ -22,16 +23,10 @@ using llvm::Error;
 using llvm::Expected;
 
 namespace {
-struct FoldCalibration : quern::impl::FoldCalibrationPassBase<FoldCalibration> {
+struct FoldCalibration : FalliblePass<quern::impl::FoldCalibrationPassBase<FoldCalibration>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = fold()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error fold();
+  Error run() override;
 };
 } // namespace
 
@@ -48,7 +43,7 @@ static FloatAttr scaleFor(MLIRContext *context, const quantize::InputStatistics 
   return std::isnormal(scale) ? FloatAttr::get(Float32Type::get(context), scale) : FloatAttr();
 }
 
-Error FoldCalibration::fold() {
+Error FoldCalibration::run() {
   ModuleOp module = getOperation();
   if (statistics.empty())
     return createStringError("no statistics given (statistics=FILE, of `quern calibrate`)");

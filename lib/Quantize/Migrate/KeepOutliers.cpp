@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "mlir/IR/Builders.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include "llvm/Support/GlobPattern.h"
 #include <cmath>
@@ -19,20 +20,14 @@ using namespace quern::migrate;
 using llvm::Error;
 
 namespace {
-struct KeepOutliers : quern::impl::KeepOutliersPassBase<KeepOutliers> {
+struct KeepOutliers : FalliblePass<quern::impl::KeepOutliersPassBase<KeepOutliers>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = keep()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error keep();
+  Error run() override;
 };
 } // namespace
 
-Error KeepOutliers::keep() {
+Error KeepOutliers::run() {
   if (!(threshold > 0) || !std::isfinite(float(threshold)))
     return llvm::createStringError("threshold must be above 0 and finite");
   SmallVector<llvm::GlobPattern> patterns;

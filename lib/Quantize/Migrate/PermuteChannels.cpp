@@ -5,8 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "ResidualStream.h"
 #include "Scaling.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/Passes.h"
-#include "llvm/Support/FileSystem.h"
 #include <cmath>
 #include <numeric>
 
@@ -23,16 +23,10 @@ using llvm::Error;
 using llvm::Expected;
 
 namespace {
-struct PermuteChannels : quern::impl::PermuteChannelsPassBase<PermuteChannels> {
+struct PermuteChannels : FalliblePass<quern::impl::PermuteChannelsPassBase<PermuteChannels>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = permute()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error permute();
+  Error run() override;
   Expected<bool> permuteSite(const ScaleSite &site, WeightStore &store);
   Error permuteStream(WeightStore &store);
   Expected<std::vector<float>> magnitudes(ArrayRef<WeightOp> matrices, WeightStore &store);
@@ -206,11 +200,10 @@ Error PermuteChannels::permuteStream(WeightStore &store) {
   return Error::success();
 }
 
-Error PermuteChannels::permute() {
+Error PermuteChannels::run() {
   ModuleOp module = getOperation();
-  if (!llvm::sys::fs::is_directory(data))
-    return createStringError("the folder for changed weights (data=FOLDER) does not exist: '" +
-                             data + "'");
+  if (Error e = checkDataFolder(data))
+    return e;
   if (by != "weights" && by != "activations")
     return createStringError("unknown magnitude '" + by + "'; known: weights, activations");
   if (by == "activations") {

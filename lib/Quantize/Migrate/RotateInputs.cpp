@@ -5,9 +5,9 @@
 //===----------------------------------------------------------------------===//
 #include "Rotation.h"
 #include "mlir/IR/Builders.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include "llvm/ADT/MapVector.h"
-#include "llvm/Support/FileSystem.h"
 
 namespace quern {
 #define GEN_PASS_DEF_ROTATEINPUTSPASS
@@ -20,17 +20,10 @@ using namespace quern::migrate;
 using llvm::Error;
 
 namespace {
-struct RotateInputs : quern::impl::RotateInputsPassBase<RotateInputs> {
+struct RotateInputs : FalliblePass<quern::impl::RotateInputsPassBase<RotateInputs>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = rotate()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-
-  Error rotate();
+  Error run() override;
   /// The op that keeps the matrices that read x from being rotated.
   Operation *findObstacle(ArrayRef<WeightedOpInterface> products, Value x,
                           const WeightReaders &readers, SymbolTable &symbols);
@@ -52,11 +45,11 @@ Operation *RotateInputs::findObstacle(ArrayRef<WeightedOpInterface> products, Va
   return nullptr;
 }
 
-Error RotateInputs::rotate() {
+Error RotateInputs::run() {
   ModuleOp module = getOperation();
-  if (!opsOnly && !llvm::sys::fs::is_directory(data))
-    return llvm::createStringError(
-        "the folder for changed weights (data=FOLDER) does not exist: '" + data + "'");
+  if (!opsOnly)
+    if (Error e = checkDataFolder(data))
+      return e;
   if (block < 2 || block > 4096)
     return llvm::createStringError("block must lie in [2, 4096]");
   WeightStore store(module, data);

@@ -6,9 +6,9 @@
 #include "ResidualStream.h"
 #include "Rotation.h"
 #include "mlir/IR/Builders.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include "llvm/ADT/SetVector.h"
-#include "llvm/Support/FileSystem.h"
 
 namespace quern {
 #define GEN_PASS_DEF_ROTATESTREAMPASS
@@ -21,16 +21,10 @@ using namespace quern::migrate;
 using llvm::Error;
 
 namespace {
-struct RotateStream : quern::impl::RotateStreamPassBase<RotateStream> {
+struct RotateStream : FalliblePass<quern::impl::RotateStreamPassBase<RotateStream>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = rotate()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error rotate();
+  Error run() override;
   Error rewriteWeights(ResidualStream &stream, const Rotation &rotation, WeightStore &store);
   int64_t count = 0; ///< matrices rotated
 };
@@ -73,11 +67,11 @@ Error RotateStream::rewriteWeights(ResidualStream &stream, const Rotation &rotat
   return Error::success();
 }
 
-Error RotateStream::rotate() {
+Error RotateStream::run() {
   ModuleOp module = getOperation();
-  if (!opsOnly && !llvm::sys::fs::is_directory(data))
-    return llvm::createStringError(
-        "the folder for changed weights (data=FOLDER) does not exist: '" + data + "'");
+  if (!opsOnly)
+    if (Error e = checkDataFolder(data))
+      return e;
   if (block < 2 || block > 4096)
     return llvm::createStringError("block must lie in [2, 4096]");
   ResidualStream stream = findResidualStream(module);

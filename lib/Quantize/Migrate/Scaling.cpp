@@ -4,7 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "RoundingError.h"
-#include "llvm/Support/FileSystem.h"
 #include <cmath>
 
 using namespace mlir;
@@ -142,9 +141,8 @@ Error quern::migrate::scaleChannels(ModuleOp module, const ScalingOptions &optio
                                     ScalingCounts &counts) {
   if (options.statistics.empty() && !options.weightsOnly)
     return createStringError("no statistics given (statistics=FILE, of `quern calibrate`)");
-  if (!llvm::sys::fs::is_directory(options.data))
-    return createStringError("the folder for changed weights (data=FOLDER) does not exist: '" +
-                             options.data + "'");
+  if (Error e = checkDataFolder(options.data))
+    return e;
   llvm::SmallVector<Absorber> only;
   for (const std::string &name : options.only) {
     static constexpr StringLiteral names[] = {"norm", "gate", "attention", "op"};

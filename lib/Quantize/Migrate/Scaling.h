@@ -25,7 +25,7 @@ using ScaleRule = llvm::function_ref<llvm::Expected<std::vector<double>>(const S
 struct Rounding;
 struct ScalingOptions {
   llvm::StringRef statistics, data;
-  llvm::ArrayRef<std::string> only; ///< norm, gate, attention, op; empty: all but op
+  std::vector<std::string> only; ///< norm, gate, attention, op; empty: all but op
   /// If given, sites whose products would round worse with the rule's scales are left.
   const Rounding *rounding = nullptr;
   bool weightsOnly = false; ///< the rule needs no statistics; without them sites are not checked

@@ -3,7 +3,7 @@
 // See Passes.td.
 //
 //===----------------------------------------------------------------------===//
-#include "RoundingError.h"
+#include "ScalingPass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include <cmath>
 
@@ -18,38 +18,21 @@ using llvm::Error;
 using llvm::Expected;
 
 namespace {
-struct SearchScales : quern::impl::SearchScalesPassBase<SearchScales> {
+struct SearchScales : ScalingPass<quern::impl::SearchScalesPassBase<SearchScales>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    ScalingCounts counts;
-    Error error = search(counts);
-    scaled = counts.scaled;
-    refused = counts.refused;
-    left = counts.left;
-    if (error) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-
-  Error search(ScalingCounts &counts) {
-    Expected<Rounding> rounding = Rounding::parse(format, activations, rows);
-    if (!rounding)
-      return rounding.takeError();
+  Error configure(ScalingOptions &options) override {
     if (steps < 1 || steps > 1000)
       return llvm::createStringError("steps must lie in [1, 1000]");
-    std::vector<std::string> names(sites.begin(), sites.end());
-    return scaleChannels(
-        getOperation(), {statistics, data, names},
-        [&](const SiteData &at) { return best(at, *rounding); }, counts);
+    options.rounding = nullptr; // the best scales of all do not round worse
+    return Error::success();
   }
 
-  Expected<std::vector<double>> best(const SiteData &at, const Rounding &rounding);
+  Expected<std::vector<double>> scalesOf(const SiteData &at, const Rounding &rounding) override;
 };
 } // namespace
 
-Expected<std::vector<double>> SearchScales::best(const SiteData &at, const Rounding &rounding) {
+Expected<std::vector<double>> SearchScales::scalesOf(const SiteData &at, const Rounding &rounding) {
   Expected<RoundingError> error = RoundingError::create(at, rounding);
   if (!error)
     return error.takeError();

@@ -8,6 +8,7 @@
 #include "quern/Format/Matrix.h"
 #include "quern/Reference/Weights.h"
 #include "quern/Support/OutputFile.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include <cmath>
 
@@ -17,6 +18,13 @@ using namespace quern::migrate;
 using llvm::createStringError;
 using llvm::Error;
 using llvm::Expected;
+
+Error quern::migrate::checkDataFolder(StringRef folder, StringRef what) {
+  if (llvm::sys::fs::is_directory(folder))
+    return Error::success();
+  return createStringError("the folder for " + what + " (data=FOLDER) does not exist: '" + folder +
+                           "'");
+}
 
 static format::Spec f32() {
   return format::Spec::plain(format::Number::floating(format::FloatKind::F32));

@@ -7,6 +7,7 @@
 #include "mlir/IR/Builders.h"
 #include "quern/Format/Matrix.h"
 #include "quern/Quantize/Allocation.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/ScaleSites.h"
 #include "quern/Quantize/Passes/Passes.h"
 #include "quern/Support/OutputFile.h"
@@ -28,16 +29,10 @@ using llvm::Expected;
 namespace json = llvm::json;
 
 namespace {
-struct Allocate : quern::impl::AllocatePassBase<Allocate> {
+struct Allocate : FalliblePass<quern::impl::AllocatePassBase<Allocate>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = allocate()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error allocate();
+  Error run() override;
   Error choose();
   Error take();
   Error write();
@@ -153,7 +148,7 @@ Error Allocate::write() {
   return made->keep();
 }
 
-Error Allocate::allocate() {
+Error Allocate::run() {
   if ((bytes > 0) + (bits != 0) + !file.empty() != 1)
     return createStringError("expected one of bytes, bits and file");
   if (Error e = file.empty() ? choose() : take())

@@ -7,12 +7,12 @@
 #include "mlir/IR/Builders.h"
 #include "quern/Format/Matrix.h"
 #include "quern/Format/Size.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/ScaleSites.h"
 #include "quern/Quantize/Migrate/WeightStore.h"
 #include "quern/Quantize/Passes/Passes.h"
 #include "quern/Quantize/Sensitivity.h"
 #include "quern/Reference/Interpreter.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <cmath>
 
@@ -82,16 +82,10 @@ private:
   std::vector<double> base;
 };
 
-struct EstimateLosses : quern::impl::EstimateLossesPassBase<EstimateLosses> {
+struct EstimateLosses : FalliblePass<quern::impl::EstimateLossesPassBase<EstimateLosses>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = estimate()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error estimate();
+  Error run() override;
   Error estimateMatrix(WeightOp weight, ArrayRef<format::Spec> specs, Rounder &rounder,
                        const ProviderInfo &info, Divergence &divergence);
 };
@@ -147,7 +141,7 @@ Error EstimateLosses::estimateMatrix(WeightOp weight, ArrayRef<format::Spec> spe
   return Error::success();
 }
 
-Error EstimateLosses::estimate() {
+Error EstimateLosses::run() {
   if (formats.empty())
     return createStringError("no formats given (formats=q4_K,q6_K)");
   SmallVector<format::Spec> specs;
@@ -163,9 +157,9 @@ Error EstimateLosses::estimate() {
   if (info->runs && tokens.empty())
     return createStringError("provider '" + provider +
                              "' runs the model: expected tokens=... to run it over");
-  if (info->runs && !llvm::sys::fs::is_directory(data))
-    return createStringError(
-        "the folder for weights that are tried (data=FOLDER) does not exist: '" + data + "'");
+  if (info->runs)
+    if (Error e = migrate::checkDataFolder(data, "weights that are tried"))
+      return e;
   Expected<Rounder> rounder = Rounder::create(getOperation(), statistics, solver, damping);
   if (!rounder)
     return rounder.takeError();

@@ -5,9 +5,9 @@
 //===----------------------------------------------------------------------===//
 #include "Rounding.h"
 #include "quern/Format/Matrix.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Passes/CorrectBiases.h"
 #include "quern/Quantize/Passes/Passes.h"
-#include "llvm/Support/FileSystem.h"
 
 namespace quern {
 #define GEN_PASS_DEF_QUANTIZEWEIGHTSPASS
@@ -22,24 +22,17 @@ using llvm::Error;
 using llvm::Expected;
 
 namespace {
-struct QuantizeWeights : quern::impl::QuantizeWeightsPassBase<QuantizeWeights> {
+struct QuantizeWeights : FalliblePass<quern::impl::QuantizeWeightsPassBase<QuantizeWeights>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = quantize()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error quantize();
+  Error run() override;
 };
 } // namespace
 
-Error QuantizeWeights::quantize() {
+Error QuantizeWeights::run() {
   ModuleOp module = getOperation();
-  if (!llvm::sys::fs::is_directory(data))
-    return createStringError("the folder for rounded weights (data=FOLDER) does not exist: '" +
-                             data + "'");
+  if (Error e = migrate::checkDataFolder(data, "rounded weights"))
+    return e;
   std::optional<format::Spec> other;
   if (!format.empty()) {
     Expected<format::Spec> spec = format::parseBaseFormat(format);

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Rounding.h"
+#include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/ScaleSites.h"
 #include "quern/Quantize/Passes/Passes.h"
 #include <cmath>
@@ -22,16 +23,10 @@ using llvm::Error;
 using llvm::Expected;
 
 namespace {
-struct SplitColumns : quern::impl::SplitColumnsPassBase<SplitColumns> {
+struct SplitColumns : FalliblePass<quern::impl::SplitColumnsPassBase<SplitColumns>> {
   using Base::Base;
 
-  void runOnOperation() override {
-    if (Error error = choose()) {
-      getOperation()->emitError(llvm::toString(std::move(error)));
-      signalPassFailure();
-    }
-  }
-  Error choose();
+  Error run() override;
   SmallVector<int32_t> outliersOf(const InputStatistics &input);
 };
 } // namespace
@@ -51,7 +46,7 @@ SmallVector<int32_t> SplitColumns::outliersOf(const InputStatistics &input) {
   return order;
 }
 
-Error SplitColumns::choose() {
+Error SplitColumns::run() {
   ModuleOp module = getOperation();
   if (statistics.empty())
     return createStringError("no statistics given (statistics=FILE, of `quern calibrate`)");

@@ -13,6 +13,9 @@
 
 namespace quern::migrate {
 
+/// Fails if the folder that a pass's option `data` names is none; `what` is to lie there.
+llvm::Error checkDataFolder(llvm::StringRef folder, llvm::StringRef what = "changed weights");
+
 class WeightStore {
 public:
   /// New data goes to files in `folder`, which must exist; nothing else in it is touched.
