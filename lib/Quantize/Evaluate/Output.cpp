@@ -146,7 +146,7 @@ Error Quantization::write() {
   if (Error e = aside.create())
     return e;
   constexpr int mostTries = 6;
-  uint64_t fitting = 0, tooLarge = options.size;
+  uint64_t fitting = 0, tooLarge = options.size, less = 0;
   std::map<std::vector<uint32_t>, bool> tried; // whether it fits
   std::optional<Assignment> best, next = assignment;
   while (next) {
@@ -171,9 +171,12 @@ Error Quantization::write() {
     if (!options.size || exact || near || (best && tried.size() >= mostTries))
       break;
     (fits ? fitting : tooLarge) = budget.bytes;
-    // A little less than would fit if kernels stayed the same.
-    uint64_t wanted = fits ? budget.bytes + off - off / 8
-                           : budget.bytes - std::min(budget.bytes, off + off / 8);
+    // A little less than would fit if kernels stayed the same; then half way between, or where
+    // nothing is known to fit, less by ever larger steps.
+    if (!fits)
+      less = std::max(2 * less, off + off / 8);
+    uint64_t wanted =
+        fits ? budget.bytes + off - off / 8 : budget.bytes - std::min(budget.bytes, less);
     while (!next && tooLarge - fitting > 1024) {
       bool between = wanted > fitting && wanted < tooLarge;
       budget.bytes = between ? wanted : fitting + (tooLarge - fitting) / 2;
@@ -184,6 +187,8 @@ Error Quantization::write() {
         fitting = budget.bytes;
       } else if (auto known = tried.find(found->choice); known != tried.end()) {
         (known->second ? fitting : tooLarge) = budget.bytes;
+        if (!fitting)
+          wanted = budget.bytes - std::min(budget.bytes, less *= 2);
       } else {
         next = std::move(*found);
       }
