@@ -6,7 +6,7 @@ usage: check_migrate.py spread BEFORE.qst AFTER.qst       largest over mean magn
        check_migrate.py equal DIR                         largest of a row of up is that of the column of down
        check_migrate.py beyond MODULE.mlir                thresholds of outliers are 127.5 static scales
        check_migrate.py losses BEFORE.mlir AFTER.mlir     of the down projection falls (quern-estimate-losses)
-       check_migrate.py bias S.qst MODULE.mlir DIR        biases are E[x] (W - W')^T
+       check_migrate.py bias S.qst MODULE.mlir DIR COUNT  biases are E[x] (W - W')^T
        check_migrate.py search S.qst BEFORE.gguf AFTER.gguf STEPS    the exponents that AWQ's search in q4_0 takes
        check_migrate.py clip S.qst BEFORE.gguf AFTER.gguf STEPS      the limits that AWQ's clip search in q4_0 takes
 """
@@ -177,12 +177,17 @@ def beyond(module):
     assert len(found) == 29 and all(abs(float(t) / float(s) / 127.5 - 1) < 1e-5 for t, s in found), found
 
 
-def bias(statistics, module, folder):
+def bias(statistics, module, folder, count):
     text = open(module).read()
     files = dict(re.findall(r'quern\.file @"?([^" ]+)"? path "([^"]+)"', text))
-    stored = {name: np.fromfile(files[f], "<f4", int(size) // 4, offset=int(at or 0)).reshape([int(n) for n in shape.split("x")])
-              for name, shape, f, at, size in re.findall(
-                  r'quern\.weight @"?([^" ]+)"? : tensor<([\dx]+)xf32.*? from \[data @"?([^" ]+?)"? (?:at (\d+) )?size (\d+)\]', text)}
+    stored, views = {}, {}
+    for name, shape, form, f, at, size in re.findall(
+            r'quern\.weight @"?([^" ]+)"? : tensor<([\dx]+)xf32(?:, #quern\.(\w+))?>.*? from \[data @"?([^" ]+?)"? (?:at (\d+) )?size (\d+)\]', text):
+        data = np.fromfile(files[f], np.uint8, int(size), offset=int(at or 0))
+        values = (data.view("<u2").astype("<u4") << 16).view("<f4") if form == "bf16" else data.view("<f4")
+        stored[name] = values.reshape([int(n) for n in shape.split("x")])
+    for name, base, row in re.findall(r'quern\.weight @"?([^" ]+)"? : tensor<[^>]*> view of @"?([^" ]+?)"? rows (\d+)', text):
+        views.setdefault(base, []).append((int(row), name))
     checked = 0
     for names, rows, (_, total, _, _, _) in qst.read(statistics)[1]:
         for name in names:
@@ -195,11 +200,12 @@ def bias(statistics, module, folder):
             codes = np.where(codes > 7, codes - 16, codes)
             decoded = codes * np.frombuffer(data, "<f4", len(w), packed.size).astype(np.float64)[:, None]
             expected = (w - decoded) @ (total / rows)
-            found = np.fromfile(os.path.join(folder, name.replace(".weight", ".bias.f32")), "<f4")
+            found = np.concatenate([np.fromfile(os.path.join(folder, part.replace(".weight", ".bias.f32")), "<f4")
+                                    for _, part in sorted(views.get(name, [(0, name)]))])
             assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max() + 1e-7, name
             assert np.abs(expected).max() > 0, name
             checked += 1
-    assert checked == 7, checked
+    assert checked == count, checked
 
 
 if __name__ == "__main__":

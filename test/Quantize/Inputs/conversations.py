@@ -1,6 +1,6 @@
 """Conversations for calibration, and the number of tokens they must come to.
 
-usage: conversations.py make OUT.jsonl | conversations.py count OUT.jsonl MODEL WINDOW
+usage: conversations.py make OUT.jsonl | conversations.py count OUT.jsonl MODEL WINDOW [NUMBER ...]    of these alone, from 0 on
 """
 import json, subprocess, sys
 
@@ -18,5 +18,6 @@ else:
     out = subprocess.run(["quern", "tokenize", model, "-", "--chat"], input="\n".join(lines), capture_output=True, text=True, check=True).stdout
     ids = [json.loads(line)["ids"] for line in out.splitlines()]
     assert len(ids) == 3 and len(ids[1]) > window > len(ids[0])
+    ids = [ids[int(n)] for n in sys.argv[5:]] or ids
     pieces = [min(window, len(i) - at) for i in ids for at in range(0, len(i), window)]
     print(sum(n for n in pieces if n >= 2))

@@ -1,6 +1,8 @@
 """A small mixture of experts with random weights, and what must be true of its statistics and files.
 
-usage: moe.py make FIXTURE OUT           the fixture's configuration and tokenizer, wider, with random weights
+usage: moe.py make FIXTURE OUT [GAIN]    the fixture's configuration and tokenizer, wider, with random weights; up projections of
+                                         expert e times GAIN^e
+       moe.py gains FILE.qst GAIN        what enters down projections grows as they do
        moe.py statistics FILE.qst        experts together see what the router sees
        moe.py equal A.gguf B.gguf        the same tensors
        moe.py better MODEL.gguf A.gguf B.gguf FILE.qst    expert by expert, A's error by H is below B's
@@ -18,7 +20,7 @@ import statistics_file
 WIDTH, INNER, EXPERTS, USED, HEADS, KV, HEAD, VOCAB = 64, 32, 6, 2, 4, 2, 16, 272
 
 
-def make(fixture, out):
+def make(fixture, out, gain=1):
     os.makedirs(out)
     config = json.load(open(os.path.join(fixture, "config.json")))
     assert (config["num_experts"], config["num_experts_per_tok"], config["head_dim"], config["vocab_size"]) == (EXPERTS, USED, HEAD, VOCAB)
@@ -48,6 +50,7 @@ def make(fixture, out):
         for e in range(EXPERTS):
             for part, shape in (("gate", (INNER, WIDTH)), ("up", (INNER, WIDTH)), ("down", (WIDTH, INNER))):
                 add(layer + f"mlp.experts.{e}.{part}_proj", *shape)
+            tensors[layer + f"mlp.experts.{e}.up_proj.weight"] *= np.float32(float(gain) ** e)
     header, offset = {}, 0
     for name, values in tensors.items():
         header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [offset, offset + values.nbytes]}
@@ -78,6 +81,15 @@ def statistics(path):
             assert np.allclose(total, USED * router[name], rtol=1e-4, atol=1e-5 * np.abs(total).max()), (layer, name)
         assert all(np.any(a["square"] != b["square"]) for a, b in zip(down, down[1:]))
     print(f"{len(entries)} inputs of {tokens} tokens agree")
+
+
+def gains(path, gain):
+    _, entries = statistics_file.entries(path)
+    for layer in range(2):
+        down = of_experts(entries, f"blk.{layer}.ffn_down_exps.weight")
+        means = [e["square"].sum() / e["rows"] for e in down]
+        growth = [b / a / float(gain) ** 2 for a, b in zip(means, means[1:])]
+        assert all(1 / 4 < g < 4 for g in growth), (layer, growth)
 
 
 def tensors_of(path):
@@ -157,5 +169,5 @@ def clipped(model, folder, path):
 
 
 if __name__ == "__main__":
-    {"make": make, "statistics": statistics, "equal": equal, "better": better, "trace": trace, "folded": folded,
+    {"make": make, "statistics": statistics, "gains": gains, "equal": equal, "better": better, "trace": trace, "folded": folded,
      "clipped": clipped}[sys.argv[1]](*sys.argv[2:])
