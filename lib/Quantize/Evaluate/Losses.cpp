@@ -63,6 +63,13 @@ Error Quantization::measureCandidate(Tensor &tensor, Candidate &candidate) {
   return measureValues(tensor, candidate.key, *values).moveInto(candidate.kl);
 }
 
+/// Bits of the candidate that stands for a matrix. Budgets that are close share it, so that what
+/// was measured for one size is not measured again for its neighbour; it depends on the budget
+/// alone, never on what a store happens to hold.
+static double typicalBits(double wanted) {
+  return 4.5 * std::exp2(std::round(2 * std::log2(wanted / 4.5)) / 2);
+}
+
 /// The tensor as providers see it.
 Subject Quantization::subjectOf(const Tensor &tensor) {
   Subject out;
@@ -76,7 +83,8 @@ Subject Quantization::subjectOf(const Tensor &tensor) {
   for (const Tensor &other : candidates->tensors)
     elements += uint64_t(other.rows * other.columns);
   // The candidate closest to the budget's bits tells most about its neighbours.
-  double wanted = budget.bytes == Limits::none ? 4.5 : double(budget.bytes) * 8 / double(elements);
+  double wanted =
+      budget.bytes == Limits::none ? 4.5 : typicalBits(double(budget.bytes) * 8 / double(elements));
   for (const Candidate &candidate : tensor.candidates) {
     double bits = double(candidate.bytes) * 8 / (double(tensor.rows) * double(tensor.columns));
     out.choices.push_back({candidate.name, bits, candidate.error, [this, &tensor, &candidate] {
