@@ -1,6 +1,11 @@
 """Predictions of one text by several engines: programs of Quern, and GGUF files in llama.cpp (llama-cpp-python)."""
 import os, struct, subprocess
-import numpy as np
+
+try:
+    import numpy as np
+except ImportError:
+    raise SystemExit("numpy is missing: use a Python with what benchmarks/requirements.txt lists, as `benchmarks/run` makes one in its scratch"
+                     " folder (quern-benchmarks/venv/bin/python)")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 QUERN = os.environ.get("QUERN", f"{ROOT}/build/bin/quern")
