@@ -19,6 +19,7 @@ if glob.glob(os.path.join(config.quern_build, "python", "quern", "_quern*.so")) 
     config.available_features.add("python-package")
 config.substitutions.append(("%python_dir", os.path.dirname(config.python)))
 config.substitutions.append(("%python", config.python))
+config.substitutions.append(("%build", config.quern_build))
 config.substitutions.append(("%source", config.quern_source))
 config.substitutions.append(("%models", os.path.join(config.quern_source, "models")))
 # Reference data that is not part of the repository; tests that need it say REQUIRES: shared.
