@@ -1,5 +1,5 @@
 """Predictions of one text by several engines: programs of Quern, and GGUF files in llama.cpp (llama-cpp-python)."""
-import os, struct, subprocess
+import ctypes, functools, os, struct, subprocess
 
 try:
     import numpy as np
@@ -63,11 +63,21 @@ def float_predictions(model, text, window, windows, path):
     return Predictions(path)
 
 
+@functools.cache
+def silence_llama():
+    """Takes llama.cpp's log, for good; what this returns must live as long as the process."""
+    import llama_cpp as lc
+    quiet = lc.llama_log_callback(lambda level, text, data: None)
+    lc.llama_log_set(quiet, ctypes.c_void_p(0))
+    return quiet
+
+
 class LlamaCpp:
     """A GGUF file in llama.cpp, over the tokens of other predictions."""
 
     def __init__(self, path, like, text):
         import llama_cpp as lc
+        silence_llama()
         size = like.tokens.shape[1] + like.prefix
         self.model = lc.Llama(path, n_ctx=size, n_batch=size, logits_all=True, verbose=False, n_threads=2)
         self.tokens, self.prefix = like.tokens, like.prefix

@@ -7,8 +7,10 @@ Prints one JSON object: {"prefill_128": {"median", "min", "max"}, "prefill_512":
 Prefill processes random token ids in one batch with logits for the last alone; decode feeds 64 tokens one by one after a
 prompt of 8. With --no-mmap the weights are allocated, so that GLIBC_TUNABLES=glibc.malloc.hugetlb=1 puts them in huge pages.
 """
-import argparse, ctypes, json, random, statistics, time
+import argparse, json, random, statistics, time
 import llama_cpp as lc
+
+from engines import silence_llama
 
 
 def summary(rates):
@@ -23,8 +25,7 @@ def main():
     parser.add_argument("--no-mmap", action="store_true")
     args = parser.parse_args()
 
-    quiet = lc.llama_log_callback(lambda level, text, data: None)
-    lc.llama_log_set(quiet, ctypes.c_void_p(0))
+    silence_llama()
     lc.llama_backend_init()
     mp = lc.llama_model_default_params()
     mp.use_mmap = not args.no_mmap

@@ -1,5 +1,6 @@
 """What the measurements of fidelity share: the peer's files, divergences, and intervals of ratios."""
 import ctypes, json, os, random, sys
+import engines
 from engines import QUERN, ROOT, run
 
 sys.path.append(f"{ROOT}/test/Quantize/Inputs")
@@ -21,8 +22,7 @@ def peer_file(source, means, kind, path, threads=2):
     if os.path.exists(path):
         return
     import llama_cpp as lc
-    quiet = lc.llama_log_callback(lambda level, text, data: None)
-    lc.llama_log_set(quiet, ctypes.c_void_p(0))
+    engines.silence_llama()
     params = lc.llama_model_quantize_default_params()
     params.ftype = getattr(lc, "LLAMA_FTYPE_MOSTLY_" + kind.removesuffix("-pure"))
     params.pure = kind.endswith("-pure")
@@ -33,7 +33,6 @@ def peer_file(source, means, kind, path, threads=2):
         entry.name, entry.data, entry.size = name.encode(), ctypes.cast(array, ctypes.POINTER(ctypes.c_float)), len(array)
     params.imatrix = ctypes.cast(entries, ctypes.POINTER(lc.llama_model_imatrix_data))
     failed = lc.llama_model_quantize(source.encode(), (path + ".part").encode(), params)
-    lc.llama_log_set(ctypes.cast(None, lc.llama_log_callback), ctypes.c_void_p(0))
     if failed:
         raise SystemExit(f"{source}: llama.cpp cannot quantize it to {kind}")
     os.rename(path + ".part", path)

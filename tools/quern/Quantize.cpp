@@ -52,7 +52,7 @@ static const char usage[] =
     "  --activations A       how they enter products, of an executable or IR: as of `quern compile`\n"
     "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
     "  --solver S            descent (default), feedback, search, nearest\n"
-    "  --damping D           share of the mean diagonal added to the Hessian (default: 0.01)\n"
+    "  --damping D           share of the mean diagonal added to the Hessian (default: 0.1)\n"
     "  --provider P          says what to expect of formats: measured (default); the names below\n"
     "  --engine E            knapsack (default); the names below\n"
     "  --calibration-tokens N\n"

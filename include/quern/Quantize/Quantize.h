@@ -47,7 +47,7 @@ struct QuantizeOptions {
   Method method = Method::Descent;
   std::string engine = "knapsack";
   std::string provider = "measured"; ///< of Sensitivity.h
-  double damping = 0.01;
+  double damping = defaultDamping;
   /// See Cost.h; empty: what the budget asks for, else none.
   std::string cost;
   /// Seconds after which nothing is measured any more and tensors are rounded to nearest; what is

@@ -33,7 +33,7 @@ struct Subject {
   std::vector<Part> parts = {{}}; ///< the matrix, or those of the stack
   /// The matrices of a stack, by what enters each, if every token goes to `chosen` of its experts.
   static std::vector<Part> partsOf(llvm::ArrayRef<const InputStatistics *> inputs, double chosen);
-  double damping = 0.01;
+  double damping = defaultDamping;
   std::function<Values()> values; ///< W
   struct Choice {
     std::string format;

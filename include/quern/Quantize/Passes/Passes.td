@@ -16,7 +16,7 @@ class RoundingPass<string name, list<Option> more> : Pass<name, "::mlir::ModuleO
            "File of `quern calibrate`; without it all columns count the same">,
     Option<"solver", "solver", "std::string", "\"descent\"",
            "descent, feedback, search or nearest">,
-    Option<"damping", "damping", "double", "0.01",
+    Option<"damping", "damping", "double", "0.1",
            "Share of the mean diagonal that is added to the Hessian">,
   ]);
   let dependentDialects = ["::quern::QuernDialect"];
