@@ -10,3 +10,5 @@ config.environment["PATH"] = os.pathsep.join(
     [os.path.join(config.quern_build, "bin"), os.environ["PATH"]])
 config.environment["QUERN_SHARED"] = os.environ.get(
     "QUERN_SHARED", os.path.abspath(os.path.join(config.quern_source, "..", "shared")))
+if config.sanitize: # as in ../lit.cfg.py
+    config.environment["ASAN_OPTIONS"] = "allow_user_poisoning=0"
