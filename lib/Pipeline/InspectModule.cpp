@@ -36,9 +36,10 @@ Expected<json::Object> quern::inspectModule(StringRef path) {
     return createStringError(path + ": " + llvm::toString(owned.takeError()));
   ModuleOp module = *(*owned)->module;
 
+  // Strings are copied: those of the context do not outlive it.
   json::Array files, tensors;
   for (auto file : module.getOps<FileOp>())
-    files.push_back(json::Object{{"path", file.getPath()}, {"bytes", int64_t(file.getSize())}});
+    files.push_back(json::Object{{"path", file.getPath().str()}, {"bytes", int64_t(file.getSize())}});
   uint64_t total = 0;
   for (auto weight : module.getOps<WeightOp>()) {
     RankedTensorType type = weight.getTensorType();
@@ -49,13 +50,13 @@ Expected<json::Object> quern::inspectModule(StringRef path) {
                                "': " + llvm::toString(bytes.takeError()));
     StringRef known = format::knownName(spec);
     json::Object tensor{
-        {"name", weight.getSymName()},
+        {"name", weight.getSymName().str()},
         {"shape", json::Array(type.getShape())},
         {"format", known.empty() ? format::print(spec) : known.str()},
         {"bits", double(*bytes) * 8 / double(std::max<int64_t>(1, type.getNumElements()))},
         {"bytes", int64_t(*bytes)}};
     if (weight.isView())
-      tensor["view_of"] = *weight.getSource();
+      tensor["view_of"] = weight.getSource()->str();
     else
       total += *bytes;
     tensors.push_back(std::move(tensor));
@@ -69,7 +70,7 @@ Expected<json::Object> quern::inspectModule(StringRef path) {
   });
   json::Object ops;
   for (auto [name, count] : counts)
-    ops[name] = count;
+    ops[name.str()] = count;
   return json::Object{{"path", path},
                       {"container", "mlir"},
                       {"files", std::move(files)},
