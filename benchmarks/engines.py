@@ -46,11 +46,15 @@ def program_predictions(program, text, window, windows, path):
     return Predictions(path)
 
 
-def compiled_predictions(model, text, window, windows, folder, *options):
-    """Of a model compiled with the options."""
+def compiled_program(model, folder, *options):
+    """A program for this machine, with the options."""
     program = f"{folder}/program"
     run(QUERN, "compile", model, "--target", "native", "-o", program, "--force", *options)
-    return program_predictions(program, text, window, windows, f"{folder}/predictions")
+    return program
+
+
+def compiled_predictions(model, text, window, windows, folder, *options):
+    return program_predictions(compiled_program(model, folder, *options), text, window, windows, f"{folder}/predictions")
 
 
 def float_predictions(model, text, window, windows, path):
