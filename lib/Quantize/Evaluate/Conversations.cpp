@@ -25,6 +25,7 @@ using llvm::StringRef;
 namespace {
 struct Chat {
   runtime::ChatFormat format;
+  std::vector<uint8_t> blob; ///< the tokenizer points into it
   std::unique_ptr<runtime::Tokenizer> tokenizer;
 };
 } // namespace
@@ -35,20 +36,20 @@ static Expected<Chat> openChat(StringRef path) {
     return source.takeError();
   Chat out;
   std::string error;
-  std::vector<uint8_t> blob = std::move(source->tokenizer);
+  out.blob = std::move(source->tokenizer);
   if (!source->isModule) {
     out.format = import::readChatFormat(source->model);
     Expected<runtime::TokenizerData> data = import::readTokenizer(source->model);
     if (!data)
       return data.takeError();
-    blob = data->serialize(error);
+    out.blob = data->serialize(error);
   } else if (!out.format.parse(source->chat.data(), source->chat.size())) {
     error = "its chat format is damaged";
   }
   if (!out.format.problem.empty())
     return createStringError(path + ": " + out.format.problem);
   if (error.empty())
-    out.tokenizer = runtime::Tokenizer::load(blob.data(), blob.size(), error);
+    out.tokenizer = runtime::Tokenizer::load(out.blob.data(), out.blob.size(), error);
   if (!out.tokenizer)
     return createStringError(path + ": " + error);
   return out;
