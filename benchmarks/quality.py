@@ -1,7 +1,6 @@
 """What the measurements of fidelity share: the peer's files, divergences, and intervals of ratios."""
 import ctypes, json, os, random, sys
-import engines
-from engines import QUERN, ROOT, run
+from engines import QUERN, ROOT, run, silence_llama
 
 sys.path.append(f"{ROOT}/test/Quantize/Inputs")
 import statistics_file
@@ -22,7 +21,7 @@ def peer_file(source, means, kind, path, threads=2):
     if os.path.exists(path):
         return
     import llama_cpp as lc
-    engines.silence_llama()
+    silence_llama()
     params = lc.llama_model_quantize_default_params()
     params.ftype = getattr(lc, "LLAMA_FTYPE_MOSTLY_" + kind.removesuffix("-pure"))
     params.pure = kind.endswith("-pure")

@@ -71,21 +71,21 @@ Error QuantizeWeights::run() {
       return made.takeError();
     if (Error e = store.store(weight, spec, made->front().bytes, *form))
       return e;
+    weight->removeAttr(kChosenFormatAttr);
+    weight->removeAttr(kChoicesAttr);
+    ++done;
+    if (!correctBiases || weight.getTensorType().getRank() > 2) // products with experts have no bias
+      continue;
     Expected<std::vector<Subject::Part>> parts = rounder->partsOf(weight);
     if (!parts)
       return parts.takeError();
-    // Products with experts have no bias.
-    bool isStack = weight.getTensorType().getRank() > 2;
-    if (const InputStatistics *input = parts->front().input; correctBiases && input && !isStack) {
+    if (const InputStatistics *input = parts->front().input) {
       Expected<int64_t> count =
           quantize::correctBiases(weight, *input, *values, made->front().values, readers, store);
       if (!count)
         return count.takeError();
       biases += *count;
     }
-    weight->removeAttr(kChosenFormatAttr);
-    weight->removeAttr(kChoicesAttr);
-    ++done;
   }
   rounded = done;
   corrected = biases;
