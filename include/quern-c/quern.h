@@ -112,6 +112,9 @@ typedef struct QuernCompileOptions {
   int64_t context;         /* 0: the default that `quern compile --dry-run` prints */
   int weightsBeside;       /* keep the weights in a file beside the program */
   int force;               /* overwrite an existing output */
+  const char *solver;      /* of `format`: nearest (default), search, feedback, descent; all but the
+                              first calibrate first */
+  const char *text;        /* a file to calibrate with; null: built-in English prose */
 } QuernCompileOptions;
 
 QUERN_API QuernStatus quernCompile(const char *model, const char *output,

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
-#include "quern/Pipeline/Compile.h"
+#include "quern/Quantize/Compile.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace llvm;
@@ -40,7 +40,17 @@ QuernStatus quernCompile(const char *model, const char *output, const QuernCompi
   compileOptions.progress = [&](StringRef phase, double fraction) {
     return caller.progress(phase, fraction);
   };
-  Expected<json::Object> report = compile(compileOptions);
+  quantize::RoundingOptions rounding;
+  rounding.method = quantize::Method::Nearest;
+  rounding.note = [&](const std::string &message) { caller.remark(message); };
+  if (given.solver)
+    if (Error e = quantize::parseMethod(given.solver).moveInto(rounding.method))
+      return caller.fail(std::move(e));
+  if (given.text)
+    rounding.texts.push_back({given.text});
+  Expected<json::Object> report = rounding.method == quantize::Method::Nearest
+                                      ? compile(compileOptions)
+                                      : quantize::compileRounded(compileOptions, rounding);
   if (!report)
     return caller.fail(report.takeError());
   return QUERN_STATUS_OK;

@@ -91,10 +91,13 @@ def convert(input: Path, output: Path, *, format: str | None = None, dequantize:
 
 def compile(model: Path, output: Path, *, emit: str = "exe", targets: Sequence[str] = (), format: str | None = None,
             activations: str = "fast", kv_cache: str = "f16", context: int = 0, weights_beside: bool = False,
-            force: bool = False, progress: Progress | None = None) -> list[str]:
-    """Compiles a model, as `quern compile` does. `emit="shared"` makes what load() loads."""
+            force: bool = False, solver: Literal["nearest", "search", "feedback", "descent"] | None = None,
+            text: Path | None = None, progress: Progress | None = None) -> list[str]:
+    """Compiles a model, as `quern compile` does. `emit="shared"` makes what load() loads. `format` rounds to nearest, or
+    with a `solver` after calibrating with a `text` (default: built-in English prose). Returns remarks."""
     return _quern.compile(os.fspath(model), os.fspath(output), emit, ",".join(targets) or None, format, activations,
-                          kv_cache, context, weights_beside, force, progress)
+                          kv_cache, context, weights_beside, force, solver, None if text is None else os.fspath(text),
+                          progress)
 
 
 class TokenSequence:

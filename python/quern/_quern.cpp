@@ -149,12 +149,13 @@ std::vector<std::string> convert(const std::string &input, const std::string &ou
 
 std::vector<std::string> compile(const std::string &model, const std::string &output, Text emit,
                                  Text targets, Text format, Text activations, Text kvCache,
-                                 int64_t context, bool weightsBeside, bool force,
-                                 nb::object progress) {
+                                 int64_t context, bool weightsBeside, bool force, Text solver,
+                                 Text text, nb::object progress) {
   Caller caller(std::move(progress));
   QuernCompileOptions options = {sizeof options,      orNull(emit),    orNull(targets),
                                  orNull(format),      orNull(activations), orNull(kvCache),
-                                 context,             weightsBeside,   force};
+                                 context,             weightsBeside,   force,
+                                 orNull(solver),      orNull(text)};
   QuernStatus status;
   {
     nb::gil_scoped_release release;
@@ -284,7 +285,8 @@ NB_MODULE(_quern, m) {
   m.def("compile", compile, nb::arg("model"), nb::arg("output"), nb::arg("emit").none(),
         nb::arg("targets").none(), nb::arg("format").none(), nb::arg("activations").none(),
         nb::arg("kv_cache").none(), nb::arg("context"), nb::arg("weights_beside"),
-        nb::arg("force"), nb::arg("progress").none());
+        nb::arg("force"), nb::arg("solver").none(), nb::arg("text").none(),
+        nb::arg("progress").none());
   nb::class_<Model>(m, "Model")
       .def(nb::init<const std::string &>())
       .def("count", &Model::count)

@@ -91,6 +91,8 @@ private:
             return llvm::createStringError("'" + arg + "' needs a value");
           value = argv[++i];
         }
+        if (value.empty())
+          return llvm::createStringError("'" + arg + "' needs a value that is not empty");
         return set(value);
       }
     return llvm::createStringError("unknown option '" + arg + "'");

@@ -3,14 +3,14 @@
 // Options, progress and the report; lib/Pipeline does the work.
 //
 //===----------------------------------------------------------------------===//
-#include "quern/Pipeline/Compile.h"
+#include "quern/Quantize/Compile.h"
 #include "Commands.h"
 #include "Progress.h"
+#include "TextOptions.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Process.h"
-#include <chrono>
 
 using namespace llvm;
 using namespace quern;
@@ -27,6 +27,12 @@ its weights and tokenizer and needs only libc.
   -o OUT              the file to write (default: the model's name, here)
   --format F          encode float weights in this format, by name (q8_0, q4_K, nf4; docs/Formats.md)
                       or spelled out ("i4, scale f16[1x32]"); default: they keep their own type
+  --solver S          how --format rounds. Without it to nearest, as tools of file formats do, in
+                      seconds; descent, feedback or search calibrate first (minutes) and lose a
+                      third to two thirds less, as `quern quantize --format` does
+  --text FILE[=W], --chat FILE[=W], --statistics FILE, --allow-requantize
+                      what a solver calibrates with (default: built-in prose), and that it may round
+                      coded weights again: as of quern quantize --help
   --target T,...      x86-64-v3, icelake-server, znver4, sapphirerapids, aarch64, native
                       (default: one program with the first, second and fourth; it chooses at start)
   --context N         positions a sequence may have (default: the model's, at most 4096)
@@ -71,6 +77,12 @@ void printReport(const json::Object &report) {
                              number(f, "tensors"), parameters / 1e6, bytes / 1048576,
                              bytes * 8 / parameters);
     }
+  if (const json::Object *rounding = report.getObject("rounding"))
+    outs() << line("rounding")
+           << llvm::formatv("solver {0}, calibrated with {1} tokens of {2}\n",
+                            rounding->getString("solver").value_or(""),
+                            rounding->getInteger("tokens").value_or(0),
+                            rounding->getString("text").value_or(""));
   if (const json::Object *memory = report.getObject("memory"))
     outs() << line("memory")
            << llvm::format(
@@ -109,82 +121,62 @@ int compileModel(int argc, char **argv) {
         name == "--tokens-per-second" || name == "--bit-operations")
       return quantizeModel(argc, argv);
   CompileOptions options;
-  bool json = false;
-  for (int i = 1; i < argc; ++i) {
-    StringRef arg = argv[i], value;
-    bool attached = false;
-    if (arg.starts_with("--") && arg.contains('=')) {
-      std::tie(arg, value) = arg.split('=');
-      attached = true;
-    }
-    if (arg == "--help" || arg == "-h") {
-      outs() << help;
-      return Success;
-    }
-    bool *flag = StringSwitch<bool *>(arg)
-                     .Case("--dry-run", &options.dryRun)
-                     .Case("--force", &options.force)
-                     .Case("--json", &json)
-                     .Default(nullptr);
-    if (flag) {
-      if (attached)
-        return usage("'" + arg + "' takes no value");
-      *flag = true;
-      continue;
-    }
-    if (!arg.starts_with("-")) {
-      if (!options.model.empty())
-        return usage("more than one model: '" + options.model + "' and '" + arg + "'");
-      options.model = arg.str();
-      continue;
-    }
-    static const char *const valued[] = {"-o",         "--format",  "--target",      "--context",
-                                         "--kv-cache", "--weights", "--code", "--activations", "--emit",
-                                         "--threads",  "--passes"};
-    if (!is_contained(valued, arg))
-      return usage("unknown option '" + arg + "'");
-    if (!attached) {
-      if (i + 1 >= argc)
-        return usage("'" + arg + "' needs a value");
-      value = argv[++i];
-    }
-    if (value.empty())
-      return usage("'" + arg + "' needs a value that is not empty");
-    if (arg == "-o")
-      options.output = value.str();
-    else if (arg == "--format")
-      options.format = value.str();
-    else if (arg == "--kv-cache")
-      options.kvCache = value.str();
-    else if (arg == "--passes")
-      options.passes = value.str();
-    else if (arg == "--activations")
-      options.activations = value.str();
-    else if (arg == "--target") {
-      SmallVector<StringRef> names;
-      value.split(names, ',', -1, /*KeepEmpty=*/false);
-      for (StringRef name : names)
+  quantize::RoundingOptions rounding;
+  bool json = false, isHelp = false, calibrates = false;
+  Arguments arguments;
+  auto choice = [&](StringRef name, StringRef no, StringRef yes, bool &value) {
+    arguments.option(name, [&value, name, yes, no](StringRef text) -> Error {
+      if (text != yes && text != no)
+        return createStringError("'" + name + "' is '" + no + "' or '" + yes + "', not '" + text +
+                                 "'");
+      value = text == yes;
+      return Error::success();
+    });
+  };
+  arguments.option("-o", options.output);
+  arguments.option("--format", options.format);
+  arguments.option("--kv-cache", options.kvCache);
+  arguments.option("--passes", options.passes);
+  arguments.option("--activations", options.activations);
+  arguments.number("--context", options.context);
+  arguments.number("--threads", options.threads);
+  arguments.flag("--dry-run", options.dryRun);
+  arguments.flag("--force", options.force);
+  arguments.flag("--json", json);
+  choice("--weights", "embed", "beside", options.weightsBeside);
+  choice("--code", "plain", "packed", options.packCode);
+  arguments.option("--target", [&](StringRef text) {
+    for (StringRef name : split(text, ','))
+      if (!name.trim().empty())
         options.targets.push_back(name.trim().str());
-    } else if (arg == "--context") {
-      if (value.getAsInteger(10, options.context) || options.context < 1)
-        return usage("'--context' needs a positive number, not '" + value + "'");
-    } else if (arg == "--threads") {
-      if (value.getAsInteger(10, options.threads) || options.threads < 1)
-        return usage("'--threads' needs a positive number, not '" + value + "'");
-    } else if (arg == "--weights") {
-      if (value != "embed" && value != "beside")
-        return usage("'--weights' is 'embed' or 'beside', not '" + value + "'");
-      options.weightsBeside = value == "beside";
-    } else if (arg == "--code") {
-      if (value != "packed" && value != "plain")
-        return usage("'--code' is 'packed' or 'plain', not '" + value + "'");
-      options.packCode = value == "packed";
-    } else if (Expected<EmitKind> kind = parseEmitKind(value)) {
-      options.emit = *kind;
-    } else {
-      return usage("'--emit': " + toString(kind.takeError()));
-    }
+    return Error::success();
+  });
+  arguments.option("--emit", [&](StringRef text) -> Error {
+    if (Error e = parseEmitKind(text).moveInto(options.emit))
+      return createStringError("'--emit': " + toString(std::move(e)));
+    return Error::success();
+  });
+  arguments.option("--solver", [&](StringRef text) -> Error {
+    calibrates = true;
+    return quantize::parseMethod(text).moveInto(rounding.method);
+  });
+  addTextOptions(arguments, rounding.texts);
+  arguments.option("--statistics", rounding.statistics);
+  arguments.flag("--allow-requantize", rounding.allowRequantize);
+  Expected<std::vector<std::string>> models = arguments.parse(argc, argv, isHelp);
+  if (isHelp) {
+    consumeError(models.takeError());
+    outs() << help;
+    return Success;
   }
+  if (!models)
+    return usage(toString(models.takeError()));
+  if (models->size() > 1)
+    return usage("more than one model: '" + (*models)[0] + "' and '" + (*models)[1] + "'");
+  if (!models->empty())
+    options.model = models->front();
+  if (!calibrates && (!rounding.texts.empty() || !rounding.statistics.empty()))
+    return usage("texts and statistics are for a solver, and none is given (--solver)");
   if (options.model.empty())
     return usage("no model given");
 
@@ -192,7 +184,8 @@ int compileModel(int argc, char **argv) {
     ProgressLine line;
     if (sys::Process::StandardErrIsDisplayed())
       options.progress = [&](StringRef phase, double fraction) { return line(phase, fraction); };
-    return compile(options);
+    rounding.note = [](const std::string &text) { errs() << "quern: note: " << text << "\n"; };
+    return calibrates ? quantize::compileRounded(options, rounding) : compile(options);
   }();
   if (!report)
     return fail(report.takeError());

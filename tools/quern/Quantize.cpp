@@ -24,8 +24,9 @@ namespace quern::tool {
 static const char usage[] =
     "usage: quern quantize MODEL -o OUT BUDGET [options]\n\n"
     "Rounds the matrices of a float model, each to the format that keeps the model's predictions\n"
-    "best within the budget. MODEL may be IR of `quern transform`, OUT then is no GGUF file. OUT is a GGUF file if its name ends in .gguf; the quantized IR, with\n"
-    "OUT.weights beside it, if it ends in .mlirbc (.mlir: as text); else an executable.\n\n"
+    "best within the budget. OUT is a GGUF file if its name ends in .gguf; the quantized IR, with\n"
+    "OUT.weights beside it, if it ends in .mlirbc (.mlir: as text); else an executable. MODEL may be\n"
+    "IR of `quern transform`; OUT then is no GGUF file.\n\n"
     "  --size N              bytes of the file, at most: 80MB (1e6), 80MiB (2^20)\n"
     "  --bits B              stored bits per weight over all matrices, at most\n"
     "  --max-kl K            mean KL divergence on held-back windows of the text, at most: the\n"

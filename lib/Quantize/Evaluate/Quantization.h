@@ -21,6 +21,10 @@ namespace mlir {
 class ModuleOp;
 }
 
+namespace quern {
+struct CompileOptions;
+}
+
 namespace quern::quantize {
 
 /// GGUF begins every tensor at a multiple of this.
@@ -39,6 +43,8 @@ public:
   explicit Quantization(const QuantizeOptions &options) : options(options) {}
   llvm::Expected<llvm::json::Object> run();
   llvm::Expected<llvm::json::Object> compare();
+  /// Compiles the model in the one format of the options.
+  llvm::Expected<llvm::json::Object> compileIn(const CompileOptions &program);
   /// What can be known wrong before anything is read.
   llvm::Error checkOptions();
 
