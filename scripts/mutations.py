@@ -193,6 +193,8 @@ MUTATIONS = [Mutation(*m) for m in [
      "(observed.slices ? place : place / route.chosen)", "(place / route.chosen)", "lit Quantize/moe"),
     ("expert-shares", "all experts count the same", QUANTIZE + "Sensitivity/Providers.cpp",
      "double share = seen == 0 ?", "double share = true ?", "unit QuantizeTests Sensitivity.*"),
+    ("sequential-prefix", "later parts see the float model", QUANTIZE + "Evaluate/Sequential.cpp",
+     "if (running.partOfWeight(tensor.name) != part)\n", "if (part == 0)\n", "lit Quantize/sequential"),
     ("expert-hessian", "every expert is rounded for what enters the first", QUANTIZE + "Evaluate/Candidates.cpp",
      "makeHessian(tensor, parts[expert].input, options)", "makeHessian(tensor, parts[0].input, options)", "lit Quantize/moe"),
     ("expert-pass", "in passes, too", QUANTIZE + "Passes/Rounding.cpp",

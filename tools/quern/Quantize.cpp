@@ -53,6 +53,8 @@ static const char usage[] =
     "  --activations A       how they enter products, of an executable or IR: as of `quern compile`\n"
     "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
     "  --solver S            descent (default), feedback, search, nearest\n"
+    "  --sequential          once formats are chosen, round part by part for what the quantized parts\n"
+    "                        before let through; kept if the held-back windows agree\n"
     "  --damping D           share of the mean diagonal added to the Hessian (default: 0.1)\n"
     "  --provider P          says what to expect of formats: measured (default); the names below\n"
     "  --engine E            knapsack (default); the names below\n"
@@ -143,6 +145,7 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
   arguments.number("--calibration-tokens", options.calibrationTokens);
   arguments.number("--measure-tokens", options.measureTokens);
   arguments.number("--measure-effort", options.measureEffort);
+  arguments.flag("--sequential", options.sequential);
   arguments.flag("--dry-run", options.dryRun);
   arguments.flag("--force", options.force);
   arguments.flag("--json", json);

@@ -24,6 +24,7 @@ struct Windows {
 };
 
 class Predictor;
+class Program;
 
 /// English prose in the public domain, 280 KB.
 llvm::StringRef builtinText();
@@ -64,6 +65,10 @@ struct CalibrateOptions {
   /// Gets the share done; returns false to cancel.
   std::function<bool(double)> progress;
   std::function<void(const std::string &)> note;
+  /// Called with what entered the products of a part, before the next part is run. It may replace
+  /// weights of the program; the part then runs once more, so that what enters the next is what the
+  /// new weights make. Nothing of such a run is kept in `work`.
+  std::function<llvm::Error(Program &, size_t part, const Statistics &)> between;
 };
 
 /// Writes the file `output`, an importance matrix if its name says so; what it holds. Without a

@@ -43,6 +43,9 @@ struct QuantizeOptions {
   std::vector<std::string> transforms;
   /// How they enter products with coded weights, of a program or IR: as CompileOptions has it.
   std::string activations = "fast";
+  /// Round what was chosen once more, part by part, each for what the quantized parts before it let
+  /// through. Costs two more runs of the calibration text.
+  bool sequential = false;
   bool correctBiases = false; ///< of IR: correctBiases(), set by the transform `biases`
   Method method = Method::Descent;
   std::string engine = "knapsack";

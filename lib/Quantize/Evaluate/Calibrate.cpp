@@ -61,6 +61,7 @@ private:
   Error readSequences();
   Error readObservers();
   Error runPart(size_t part);
+  Error runSequences(size_t part, bool observes, bool writes);
   void prepare(size_t part);
   void observe(size_t index, const float *rows, int64_t count, int32_t thread, int32_t threads);
   void observeExperts(size_t index, const float *rows, int32_t thread, int32_t threads);
@@ -287,9 +288,9 @@ Error Calibration::checkFinite() const {
   return Error::success();
 }
 
-Error Calibration::runPart(size_t part) {
+/// All sequences through a part, from what left the one before it.
+Error Calibration::runSequences(size_t part, bool observes, bool writes) {
   bool last = part + 1 == program->parts();
-  prepare(part);
   std::optional<SequenceReader> from;
   if (part > 0) {
     Expected<SequenceReader> opened = SequenceReader::open(streamPath(part - 1));
@@ -298,43 +299,48 @@ Error Calibration::runPart(size_t part) {
     from.emplace(std::move(*opened));
   }
   std::optional<SequenceWriter> to;
-  if (!last) {
+  if (!last && writes) {
     Expected<SequenceWriter> created = SequenceWriter::create(streamPath(part));
     if (!created)
       return created.takeError();
     to.emplace(std::move(*created));
   }
-  program->setObserver(
-      [](void *user, int32_t index, const float *rows, int32_t count, int32_t columns,
-         int32_t thread, int32_t threads) {
-        static_cast<Calibration *>(user)->observe(size_t(index), rows, count, thread, threads);
-      },
-      this);
+  Program::Observer observer = [](void *user, int32_t index, const float *rows, int32_t count,
+                                  int32_t columns, int32_t thread, int32_t threads) {
+    static_cast<Calibration *>(user)->observe(size_t(index), rows, count, thread, threads);
+  };
+  program->setObserver(observes ? observer : nullptr, this);
   std::vector<float> entering, leaving, logits;
   size_t columns = size_t(program->streamColumns());
   for (auto [done, ids] : llvm::enumerate(sequences)) {
     if (from)
       if (Error e = from->next(ids.size() * columns, entering))
         return e;
-    leaving.resize(last ? 0 : ids.size() * columns);
+    leaving.resize(to ? ids.size() * columns : 0);
     for (std::vector<int64_t> &own : seen)
       llvm::fill(own, 0);
     auto keep = [&](size_t left, size_t row, ArrayRef<float> values) {
-      if (left == part)
+      if (left == part && to)
         llvm::copy(values, leaving.begin() + long(row * columns));
     };
     if (Error e = program->runParts(ids, part, part + 1, entering, keep, &logits))
       return e;
     if (to)
       to->add(leaving);
-    if (Error e = step(part, double(done + 1) / double(sequences.size())))
+    // A part that runs twice is half done after the first time.
+    double share = double(done + 1) / double(sequences.size());
+    if (Error e = step(part, observes && writes ? share : observes ? share / 2 : 0.5 + share / 2))
       return e;
   }
+  return to ? to->keep() : Error::success();
+}
+
+Error Calibration::runPart(size_t part) {
+  prepare(part);
+  if (Error e = runSequences(part, /*observes=*/true, /*writes=*/!options.between))
+    return e;
   if (Error e = checkFinite())
     return e;
-  if (to)
-    if (Error e = to->keep())
-      return e;
   // What follows can be run from now on; what went before need not be again.
   Expected<StatisticsWriter> writer = StatisticsWriter::create(statisticsPath(part), true);
   if (!writer)
@@ -348,6 +354,16 @@ Error Calibration::runPart(size_t part) {
       writer->add(input);
   if (Error e = writer->keep(head))
     return e;
+  if (options.between) {
+    Expected<Statistics> own = Statistics::read(statisticsPath(part));
+    if (!own)
+      return own.takeError();
+    if (Error e = options.between(*program, part, *own))
+      return e;
+    if (part + 1 < program->parts())
+      if (Error e = runSequences(part, /*observes=*/false, /*writes=*/true))
+        return e;
+  }
   if (part > 0)
     llvm::sys::fs::remove(streamPath(part - 1));
   return Error::success();
@@ -432,11 +448,11 @@ static Expected<std::string> keyOf(const CalibrateOptions &options) {
 
 Expected<Statistics> quern::quantize::calibrate(const CalibrateOptions &options, StringRef output,
                                                 bool force) {
-  Expected<Store> store = Store::create(options.work);
+  Expected<Store> store = Store::create(options.between ? "" : options.work);
   if (!store)
     return store.takeError();
   std::string key;
-  if (!options.work.empty()) // else nothing is there
+  if (!options.work.empty() && !options.between) // else nothing is there
     if (Error e = keyOf(options).moveInto(key))
       return std::move(e);
   std::string path = output.str();

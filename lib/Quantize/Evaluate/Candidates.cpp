@@ -169,6 +169,25 @@ Error Candidates::solve(const Statistics &statistics, const QuantizeOptions &opt
   return Error::success();
 }
 
+Error Candidates::solveAgain(llvm::ArrayRef<std::pair<size_t, uint32_t>> chosen,
+                             const Statistics &statistics, const QuantizeOptions &options) {
+  hessian.reset();
+  for (auto [place, index] : chosen) {
+    Candidate &candidate = tensors[place].candidates[index];
+    Tensor one = tensors[place];
+    one.inputs = inputsOf(one, statistics, options);
+    one.candidates = {candidate};
+    one.candidates[0].error = one.candidates[0].nearestError = 0;
+    if (Error e = solveTensor(one, options))
+      return e;
+    candidate.key = one.candidates[0].key;
+    candidate.error = one.candidates[0].error;
+    candidate.nearestError = one.candidates[0].nearestError;
+  }
+  hessian.reset(); // of statistics that the caller owns
+  return Error::success();
+}
+
 Expected<std::vector<float>> Candidates::values(const Tensor &tensor,
                                                 const Candidate &candidate) const {
   std::string path = store->path(candidate.key);

@@ -68,6 +68,9 @@ public:
   /// What is not done at the deadline is rounded to nearest.
   llvm::Error solve(const Statistics &statistics, const QuantizeOptions &options,
                     const Store &store, const Deadline &deadline);
+  /// Solves one candidate each of some tensors (their place and the candidate's) for other statistics.
+  llvm::Error solveAgain(llvm::ArrayRef<std::pair<size_t, uint32_t>> chosen,
+                         const Statistics &statistics, const QuantizeOptions &options);
   /// The values of a candidate.
   llvm::Expected<std::vector<float>> values(const Tensor &tensor, const Candidate &candidate) const;
   /// The model with tensor i as its candidate choice[i].

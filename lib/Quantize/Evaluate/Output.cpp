@@ -201,9 +201,19 @@ Error Quantization::write() {
                                  " allowed");
     }
   }
-  if (Error e = aside.finish(options.force))
-    return e;
   bool changed = best->choice != assignment.choice;
   assignment = std::move(*best);
-  return changed ? measureChosen() : Error::success();
+  if (changed)
+    if (Error e = measureChosen())
+      return e;
+  if (options.sequential) {
+    if (Error e = roundInOrder())
+      return e;
+    if (Error e = writeFile(candidates->choose(assignment.choice), kind(),
+                            fileType(assignment.choice), aside.path(), written))
+      return e;
+    if (Error e = aside.keep())
+      return e;
+  }
+  return aside.finish(options.force);
 }

@@ -67,6 +67,15 @@ Error Quantization::checkOptions() {
   return checkWritable(options.output, options.force);
 }
 
+CalibrateOptions Quantization::calibrateOptions() const {
+  CalibrateOptions out;
+  out.model = options.model;
+  out.texts = options.texts;
+  out.tokens = tokensToCalibrate();
+  out.threads = options.threads;
+  return out;
+}
+
 Error Quantization::readStatistics() {
   if (!options.statistics.empty()) {
     Expected<Statistics> read =
@@ -78,11 +87,7 @@ Error Quantization::readStatistics() {
       return read.takeError();
     statistics = std::move(*read);
   } else {
-    CalibrateOptions calibration;
-    calibration.model = options.model;
-    calibration.texts = options.texts;
-    calibration.tokens = tokensToCalibrate();
-    calibration.threads = options.threads;
+    CalibrateOptions calibration = calibrateOptions();
     calibration.work = store->folder();
     calibration.note = options.note;
     calibration.progress = [&](double fraction) {

@@ -65,6 +65,8 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
   add("formats", llvm::join(options.formats, spelled ? ";" : ","));
   add("transform", llvm::join(options.transforms, ","));
   add("target", llvm::join(options.targets, ","));
+  if (options.sequential)
+    out["sequential"] = true;
   if (options.calibrationTokens)
     out["calibration-tokens"] = int64_t(options.calibrationTokens);
   if (options.activations != "fast")
