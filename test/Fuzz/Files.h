@@ -7,12 +7,17 @@
 #define QUERN_TEST_FUZZ_FILES_H
 
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/ManagedStatic.h"
 #include <fcntl.h>
 #include <set>
 #include <string>
 #include <unistd.h>
 
 namespace quern::fuzz {
+
+/// To be called for each input that writes outputs: LLVM keeps the names of files written aside, even
+/// after they were renamed, and passes all of them for the next one. A million would take an hour.
+inline void forgetOutputs() { llvm::llvm_shutdown(); }
 
 /// Its files are gone after clear(), and the folder itself when the process ends.
 class Folder {
@@ -39,6 +44,7 @@ public:
     return "";
   }
   void clear() {
+    forgetOutputs();
     for (const std::string &name : names)
       ::unlink(path(name).c_str());
     names.clear();
