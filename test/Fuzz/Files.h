@@ -15,8 +15,9 @@
 
 namespace quern::fuzz {
 
-/// To be called for each input that writes outputs: LLVM keeps the names of files written aside, even
-/// after they were renamed, and passes all of them for the next one. A million would take an hour.
+/// To be called for each input that writes outputs: LLVM keeps the names of files written aside,
+/// even after they were renamed, and passes all of them for the next one. A million would take an
+/// hour.
 inline void forgetOutputs() { llvm::llvm_shutdown(); }
 
 /// Its files are gone after clear(), and the folder itself when the process ends.
