@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Plan.h"
+#include "quern/Format/Encode.h"
 #include "quern/Import/TensorTypes.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -60,6 +61,8 @@ Expected<StoredType> chooseType(const ModelFile &model, const TensorInfo &source
     Expected<StoredType> type = storedType(wanted, container);
     if (!type)
       return type;
+    if (Error e = format::checkEncodable(type->spec))
+      return std::move(e);
     int64_t cols = source.shape.empty() ? 1 : source.shape.back();
     if (cols % type->blockElements == 0)
       return type;

@@ -36,7 +36,8 @@ static Error encodeRows(const OutTensor &tensor, ArrayRef<float> values, int64_t
                         int64_t rows, int64_t cols, raw_ostream &os) {
   format::Components components;
   if (Error e =
-          format::encode(tensor.type.spec, values, rows, cols, components, tensor.name, firstRow))
+          format::encode(tensor.type.spec, values, rows, cols, components,
+                         tensor.source ? tensor.source->name : tensor.name, firstRow))
     return e;
   std::vector<uint8_t> bytes;
   if (tensor.type.gguf) {
@@ -67,7 +68,8 @@ Error writeTensor(const import::ModelFile &model, const OutTensor &tensor, raw_o
 
   const import::TensorInfo &source = *tensor.source;
   auto error = [&](Error e) {
-    return createStringError("tensor '" + source.name + "': " + toString(std::move(e)));
+    return createStringError(model.path + ": tensor '" + source.name +
+                             "': " + toString(std::move(e)));
   };
   Expected<import::TensorBytes> mapped = import::mapTensor(model, source);
   if (!mapped)
@@ -109,8 +111,8 @@ Error writeTensor(const import::ModelFile &model, const OutTensor &tensor, raw_o
     if (tensor.addend != 0)
       for (float &value : values)
         value += tensor.addend;
-    if (Error e = encodeRows(tensor, values, first, count, cols, os))
-      return error(std::move(e));
+    if (Error e = encodeRows(tensor, values, first, count, cols, os)) // it names the tensor
+      return createStringError(model.path + ": " + toString(std::move(e)));
   }
   return Error::success();
 }

@@ -136,6 +136,14 @@ static llvm::Error encodeSplit(const Spec &spec, llvm::ArrayRef<float> values, i
   return llvm::Error::success();
 }
 
+llvm::Error quern::format::checkEncodable(const Spec &spec) {
+  if (!spec.isPlain() || spec.code.number.isFloat())
+    return llvm::Error::success();
+  std::string name = print(spec);
+  return llvm::createStringError("'" + name + "' holds whole numbers alone: weights need a scale, as "
+                                 "in '" + name + ", scale f32[1x32]'");
+}
+
 llvm::Error quern::format::encode(const Spec &spec, llvm::ArrayRef<float> values, int64_t rows,
                                   int64_t cols, Components &out, llvm::StringRef tensor,
                                   int64_t firstRow, llvm::ArrayRef<int32_t> leading) {

@@ -30,11 +30,12 @@ Error refuseQuantized(const json::Object &config, StringRef path) {
       const json::Value *value = object->get(key);
       if (!value || value->kind() == json::Value::Null)
         continue;
-      StringRef method = "unknown";
+      std::string how = "quantized, and the file does not say how";
       if (const json::Object *details = value->getAsObject())
-        method = details->getString("quant_method").value_or(method);
+        if (auto method = details->getString("quant_method"))
+          how = "quantized with '" + method->str() + "'";
       return fileError(path,
-                       "the weights are quantized with '" + method + "' ('" + key +
+                       "the weights are " + how + " ('" + key +
                            "'); such checkpoints are not supported, import the original model");
     }
   }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "quern/Format/Encode.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
@@ -83,6 +84,8 @@ Error Compilation::checkOptions() {
     Expected<format::Spec> spec = format::parse(options.format);
     if (!spec)
       return createStringError("--format: " + llvm::toString(spec.takeError()));
+    if (Error e = format::checkEncodable(*spec))
+      return createStringError("--format: " + llvm::toString(std::move(e)));
     format = std::move(*spec);
   }
   bool oneTarget = options.emit == EmitKind::Llvm || options.emit == EmitKind::Assembly ||

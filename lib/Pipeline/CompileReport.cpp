@@ -30,7 +30,7 @@ json::Array Compilation::tensorTable() {
       kernels.push_back(name);
     std::string kernel = llvm::join(readers, " ");
     tensors.push_back(
-        json::Object{{"name", WeightOp(w.weight).getSymName()},
+        json::Object{{"name", WeightOp(w.weight).getSymName().str()},
                      {"shape", std::move(shape)},
                      {"format", known.empty() ? format::print(w.spec) : known.str()},
                      {"bits", double(w.size) * 8 / double(std::max<uint64_t>(elements, 1))},

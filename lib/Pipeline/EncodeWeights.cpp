@@ -75,7 +75,7 @@ llvm::Error quern::encodeWeights(ModuleOp module, const format::Spec &spec,
     WeightOp::create(builder, weight.getLoc(), storedName, weight.getTensorType(),
                      weight.getLayoutAttr(), weight.getComponentsAttr(), FlatSymbolRefAttr(),
                      IntegerAttr());
-    weight->setAttr(kEncodedFromAttr, FlatSymbolRefAttr::get(module.getContext(), storedName));
+    weight->setAttr(QuernDialect::kEncodedFromAttr, FlatSymbolRefAttr::get(module.getContext(), storedName));
     weight.removeComponentsAttr();
     weight.removeLayoutAttr();
     weight.setType(retype(weight.getTensorType()));

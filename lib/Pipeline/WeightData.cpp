@@ -196,7 +196,7 @@ int64_t WeightData::rowGranule(WeightOp weight) {
 
 Error WeightData::read(WeightOp weight, int64_t matrix, int64_t firstRow, int64_t rows,
                        format::Components &out) {
-  auto from = weight->getAttrOfType<FlatSymbolRefAttr>(kEncodedFromAttr);
+  auto from = weight->getAttrOfType<FlatSymbolRefAttr>(QuernDialect::kEncodedFromAttr);
   if (!from) {
     if (!weight.getComponents())
       return createStringError("weight '" + weight.getSymName() + "' has no data");
@@ -213,7 +213,13 @@ Error WeightData::read(WeightOp weight, int64_t matrix, int64_t firstRow, int64_
   if (Error e = format::decode(getFormat(source.getTensorType()), stored, values))
     return e;
   auto leading = weight->getAttrOfType<DenseI32ArrayAttr>(kSplitColumnsAttr);
-  return format::encode(getFormat(weight.getTensorType()), values, rows, stored.cols, out,
-                        weight.getSymName(), firstRow,
-                        leading ? leading.asArrayRef() : ArrayRef<int32_t>());
+  Error wrong = format::encode(getFormat(weight.getTensorType()), values, rows, stored.cols, out,
+                               weight.getSymName(), firstRow,
+                               leading ? leading.asArrayRef() : ArrayRef<int32_t>());
+  if (!wrong)
+    return Error::success();
+  // The message names the tensor; the first of its files is enough to find it.
+  auto part = cast<ComponentAttr>(source.getComponents()->getValue().front());
+  return createStringError(symbols.lookup<FileOp>(part.getFile().getValue()).getPath() + ": " +
+                           llvm::toString(std::move(wrong)));
 }

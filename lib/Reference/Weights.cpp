@@ -208,7 +208,7 @@ Expected<std::vector<float>> quern::reference::decodeWeight(WeightOp weight,
   if (weight.isView())
     return weightError(weight, "a view has no data of its own");
   // Left by the pipeline where a float weight is to be packed in another format.
-  if (auto from = weight->getAttrOfType<FlatSymbolRefAttr>("quern.encoded_from"))
+  if (auto from = weight->getAttrOfType<FlatSymbolRefAttr>(QuernDialect::kEncodedFromAttr))
     return decodeEncoded(weight, from, columns);
   if (!weight.getComponents() || !weight.getLayout())
     return weightError(weight, "has no data yet");

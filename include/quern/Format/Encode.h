@@ -12,6 +12,10 @@
 
 namespace quern::format {
 
+/// An error for formats that no weights should be rounded to: of integers without a scale, which would
+/// make zeros of most. (encode() does it.)
+llvm::Error checkEncodable(const Spec &spec);
+
 /// Encodes `rows` x `cols` values. `tensor` and `firstRow` serve messages: NaN, infinity and
 /// values that a scale cannot reach are errors that name the tensor and the index. A level
 /// whose tile has R > 1 rows needs firstRow and (but for the last slice) rows to be multiples of

@@ -15,10 +15,6 @@
 
 namespace quern {
 
-/// A weight whose values are those of another weight, encoded anew, names it here
-/// (a discardable symbol reference on quern.weight).
-inline constexpr llvm::StringLiteral kEncodedFromAttr = "quern.encoded_from";
-
 /// Opened files of one module. Thread-safe.
 class WeightData {
 public:

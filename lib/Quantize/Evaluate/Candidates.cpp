@@ -99,7 +99,7 @@ Error Candidates::solveTensor(Tensor &tensor, const QuantizeOptions &options) {
                                                              : llvm::ArrayRef<int32_t>()},
           nameOf(tensor, expert));
       if (!solution)
-        return solution.takeError();
+        return createStringError(model->path + ": " + llvm::toString(solution.takeError()));
       auto packed = format::packMatrix(candidate->spec, solution->components);
       if (!packed)
         return createStringError("tensor '" + tensor.name +

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Candidates.h"
+#include "quern/Format/Encode.h"
 #include "quern/Format/Known.h"
 #include "quern/Format/Size.h"
 #include "llvm/ADT/StringMap.h"
@@ -38,6 +39,9 @@ static constexpr llvm::StringLiteral freeSmallBlocks[] = {
 /// A format by name, one of GGUF's types if `gguf`.
 static Expected<format::Spec> findFormat(StringRef name, bool gguf) {
   Expected<format::Spec> spec = format::parseBaseFormat(name);
+  if (spec)
+    if (Error e = format::checkEncodable(*spec))
+      return std::move(e);
   if (!gguf || (spec && format::ggufType(*spec)))
     return spec;
   bool known = bool(spec);

@@ -89,7 +89,7 @@ void WeightStore::name(WeightOp weight, StringRef kind, StringRef path, uint64_t
                          FlatSymbolRefAttr::get(module.getContext(), symbol), 0, bytes, 0);
   weight.setComponentsAttr(builder.getArrayAttr(part));
   weight.setLayoutAttr(LayoutAttr::get(module.getContext(), layout, 0));
-  weight->removeAttr("quern.encoded_from"); // it was to be another weight's values
+  weight->removeAttr(QuernDialect::kEncodedFromAttr); // it was to be another weight's values
 }
 
 /// The weight, its views and what reads them.

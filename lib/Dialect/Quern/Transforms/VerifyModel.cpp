@@ -96,8 +96,10 @@ private:
     auto weight = symbols.lookup<WeightOp>(use.getWeight());
     if (weight.isView())
       weight = symbols.lookup<WeightOp>(*weight.getSource());
-    if (!weight.getComponents())
-      return use.emitOpError("@") << weight.getSymName()
+    auto from = weight->getAttrOfType<FlatSymbolRefAttr>(QuernDialect::kEncodedFromAttr);
+    auto source = from ? symbols.lookup<WeightOp>(from.getValue()) : weight;
+    if (!source || !source.getComponents())
+      return use.emitOpError("@") << (source ? source.getSymName() : from.getValue())
                                   << " has no data: its components are unset";
     return success();
   }

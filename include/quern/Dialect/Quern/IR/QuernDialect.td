@@ -53,6 +53,9 @@ def Quern_Dialect : Dialect {
     /// The module attribute, a string, with the passes that ran over the model: it computes
     /// something else than the file it came from says.
     static constexpr ::llvm::StringLiteral kPassesAttr = "quern.passes";
+    /// On a weight without components, the symbol of the weight that it is to be encoded from, in
+    /// its own format, once its bytes are needed.
+    static constexpr ::llvm::StringLiteral kEncodedFromAttr = "quern.encoded_from";
 
     /// Registers the attributes, types and ops; called by initialize().
     void registerAttributes();
