@@ -7,6 +7,8 @@
 #include "Arguments.h"
 #include "Commands.h"
 #include "Progress.h"
+#include "quern/Format/Known.h"
+#include "quern/Format/Size.h"
 #include "quern/Quantize/Quantize.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringExtras.h"
@@ -78,14 +80,16 @@ int measureKernels(int argc, char **argv) {
   llvm::outs() << times->cpu << ", " << times->target << ", " << times->threads
                << " threads\n\nformat      rows columns  microseconds   GB/s\n";
   for (const auto &kernel : times->kernels) {
-    const format::FileType *type = format::ggufType(kernel.format);
-    llvm::Expected<uint64_t> bytes = type->rowBytes(kernel.columns);
+    llvm::Expected<format::Spec> spec = format::parseBaseFormat(kernel.format);
+    if (!spec)
+      return fail(spec.takeError());
+    llvm::Expected<uint64_t> bytes = format::matrixBytes(*spec, kernel.rows, kernel.columns);
     if (!bytes)
       return fail(bytes.takeError());
     llvm::outs() << llvm::left_justify(kernel.format, 7)
                  << llvm::format("%9lld %7lld %13.2f %6.1f\n", (long long)kernel.rows,
                                  (long long)kernel.columns, kernel.seconds * 1e6,
-                                 double(*bytes) * double(kernel.rows) / kernel.seconds / 1e9);
+                                 double(*bytes) / kernel.seconds / 1e9);
   }
   llvm::outs() << llvm::format("\nbeside its products a token takes %.1f microseconds\n",
                                times->other * 1e6);
