@@ -142,6 +142,9 @@ std::string Tokenizer::Impl::load(const uint8_t *data, size_t size) {
   text = std::string_view(bytes, textSize);
   if (!sections.get(Attributes, attributes, count) || count != header.symbols)
     return damaged + "token types";
+  for (uint32_t id = header.vocab; id < header.symbols; ++id)
+    if (attributes[id] & single)
+      return damaged + "token types";
   if (!sections.get(Scores, scores, count) ||
       count != (kind() == TokenizerKind::Unigram ? header.vocab : 0))
     return damaged + "scores";

@@ -61,8 +61,8 @@ void Tokenizer::Impl::emitUnknown(std::string_view characters, bool &previousUnk
                                   EncodeState &state) const {
   if (has(blob::ByteFallback)) {
     bool all = true;
-    for (char c : characters)
-      all &= byteIds[static_cast<uint8_t>(c)] != noId;
+    for (char c : characters) // of bytes that merges alone know there is no token
+      all &= byteIds[static_cast<uint8_t>(c)] < header.vocab;
     if (all) {
       for (char c : characters)
         state.out->push_back(static_cast<int32_t>(byteIds[static_cast<uint8_t>(c)]));

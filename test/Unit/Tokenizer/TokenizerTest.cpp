@@ -130,6 +130,29 @@ TEST(Tokenizer, SpecialTokensOnlyInMarkup) {
   EXPECT_FALSE(t->isEnd(-1));
 }
 
+/// A damaged size of the vocabulary would let encoding give ids of no token.
+TEST(Tokenizer, NoIdsBeyondTheVocabulary) {
+  for (TokenizerData data : {byteLevel(), characters(false), characters(true)}) {
+    data.added.clear(); // ids that are checked anyway
+    data.ends.clear();
+    data.eos = -1;
+    Loaded whole(data);
+    for (uint32_t vocab = uint32_t(whole->size()); vocab > 1; --vocab) {
+      std::vector<uint8_t> blob = whole.blob;
+      memcpy(blob.data() + 16, &vocab, sizeof vocab);
+      std::string error;
+      auto tokenizer = Tokenizer::load(blob.data(), blob.size(), error);
+      if (!tokenizer) {
+        EXPECT_NE(error.find("damaged"), std::string::npos) << error;
+        continue;
+      }
+      for (const std::string &text : {"hello <|end|>", "aba ab", "\xFF\xC3"})
+        for (int32_t id : tokenizer->encode(text, true))
+          EXPECT_LT(uint32_t(id), vocab);
+    }
+  }
+}
+
 TEST(Tokenizer, InvalidUtf8RoundTrips) {
   Loaded bytes(byteLevel());
   Loaded bpe(characters(false));
