@@ -13,7 +13,7 @@
 namespace quern::format {
 
 /// An error for formats that no weights should be rounded to: of integers without a scale, which would
-/// make zeros of most. (encode() does it.)
+/// make zeros of most. encode() itself takes them.
 llvm::Error checkEncodable(const Spec &spec);
 
 /// Encodes `rows` x `cols` values. `tensor` and `firstRow` serve messages: NaN, infinity and

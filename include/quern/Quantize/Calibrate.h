@@ -67,7 +67,8 @@ struct CalibrateOptions {
   std::function<void(const std::string &)> note;
   /// Called with what entered the products of a part, before the next part is run. It may replace
   /// weights of the program; the part then runs once more, so that what enters the next is what the
-  /// new weights make. Nothing of such a run is kept in `work`.
+  /// new weights make. Nothing of such a run is kept in `work`, and no file is written: each part's
+  /// statistics are gone after the call, and those that are returned are empty.
   std::function<llvm::Error(Program &, size_t part, const Statistics &)> between;
 };
 

@@ -360,6 +360,7 @@ Error Calibration::runPart(size_t part) {
       return own.takeError();
     if (Error e = options.between(*program, part, *own))
       return e;
+    llvm::sys::fs::remove(statisticsPath(part));
     if (part + 1 < program->parts())
       if (Error e = runSequences(part, /*observes=*/false, /*writes=*/true))
         return e;
@@ -421,7 +422,7 @@ Error Calibration::run(StringRef output, bool force) {
   for (size_t part = first; part < program->parts(); ++part)
     if (Error e = runPart(part))
       return e;
-  return assemble(output, force);
+  return options.between ? Error::success() : assemble(output, force);
 }
 
 /// The hash of all that the result depends on.
@@ -468,6 +469,8 @@ Expected<Statistics> quern::quantize::calibrate(const CalibrateOptions &options,
   }
   if (Error e = Calibration(options, *store, key).run(path, force || path != output))
     return std::move(e);
+  if (options.between)
+    return Statistics();
   Expected<Statistics> made = Statistics::read(path);
   if (made && imatrix) {
     llvm::sys::fs::remove(path);

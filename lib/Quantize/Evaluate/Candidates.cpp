@@ -180,9 +180,7 @@ Error Candidates::solveAgain(llvm::ArrayRef<std::pair<size_t, uint32_t>> chosen,
     one.candidates[0].error = one.candidates[0].nearestError = 0;
     if (Error e = solveTensor(one, options))
       return e;
-    candidate.key = one.candidates[0].key;
-    candidate.error = one.candidates[0].error;
-    candidate.nearestError = one.candidates[0].nearestError;
+    candidate = std::move(one.candidates[0]);
   }
   hessian.reset(); // of statistics that the caller owns
   return Error::success();

@@ -42,12 +42,14 @@ Expected<json::Object> quern::quantize::compileRounded(const CompileOptions &opt
                              ": a solver rounds the matrices of a model file, not of IR or after "
                              "passes; `quern quantize` rounds IR, and transforms first "
                              "(--transform)");
+  if (options.dryRun || rounding.method == Method::Nearest)
+    return quern::compile(options);
   // What is wrong with the options is said before minutes of work.
   CompileOptions plan = options;
   plan.dryRun = true;
   Expected<json::Object> planned = quern::compile(plan);
-  if (!planned || options.dryRun || rounding.method == Method::Nearest)
-    return planned && !options.dryRun ? quern::compile(options) : std::move(planned);
+  if (!planned)
+    return planned;
   if (Error e = checkWritable(*planned->getString("output"), options.force))
     return std::move(e);
   QuantizeOptions quantize;

@@ -207,13 +207,16 @@ Error Quantization::write() {
     if (Error e = measureChosen())
       return e;
   if (options.sequential) {
-    if (Error e = roundInOrder())
-      return e;
-    if (Error e = writeFile(candidates->choose(assignment.choice), kind(),
-                            fileType(assignment.choice), aside.path(), written))
-      return e;
-    if (Error e = aside.keep())
-      return e;
+    Expected<bool> rounded = roundInOrder();
+    if (!rounded)
+      return rounded.takeError();
+    if (*rounded) {
+      if (Error e = writeFile(candidates->choose(assignment.choice), kind(),
+                              fileType(assignment.choice), aside.path(), written))
+        return e;
+      if (Error e = aside.keep())
+        return e;
+    }
   }
   return aside.finish(options.force);
 }

@@ -100,7 +100,7 @@ private:
                       llvm::StringRef folder);
   llvm::Expected<uint64_t> probe(OutputKind kind, llvm::ArrayRef<uint32_t> choice);
   llvm::Error write();
-  llvm::Error roundInOrder();
+  llvm::Expected<bool> roundInOrder();
   CalibrateOptions calibrateOptions() const;
   llvm::json::Object report();
   llvm::Error step(llvm::StringRef phase, double fraction) {

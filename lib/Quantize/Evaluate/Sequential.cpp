@@ -15,16 +15,9 @@ using namespace quern::quantize;
 using llvm::Error;
 using llvm::Expected;
 
-Error Quantization::roundInOrder() {
-  struct Before {
-    std::string key;
-    double error, nearestError;
-  };
-  std::vector<Before> before;
-  for (auto [tensor, index] : llvm::zip(candidates->tensors, assignment.choice)) {
-    const Candidate &candidate = tensor.candidates[index];
-    before.push_back({candidate.key, candidate.error, candidate.nearestError});
-  }
+/// Whether what was chosen is now another rounding of it.
+Expected<bool> Quantization::roundInOrder() {
+  std::vector<Tensor> before = candidates->tensors;
   CalibrateOptions calibration = calibrateOptions();
   calibration.progress = [&](double fraction) {
     return !options.progress || options.progress("round in order", fraction);
@@ -53,23 +46,19 @@ Error Quantization::roundInOrder() {
     return Error::success();
   };
   if (Error e = calibrate(calibration, "", false).takeError())
-    return e;
-  double parallel = heldBackKl;
+    return std::move(e);
+  double klBefore = kl, heldBackBefore = heldBackKl;
   if (Error e = measureChosen())
-    return e;
-  if (heldBackKl < 0 || heldBackKl <= parallel)
-    return Error::success();
+    return std::move(e);
+  if (heldBackKl < 0 || heldBackKl <= heldBackBefore)
+    return true;
   if (options.note)
     options.note(llvm::formatv("rounding in order gives a divergence of {0:f6} on windows held "
                                "back, rounding all at once {1:f6}: that is kept",
-                               heldBackKl, parallel)
+                               heldBackKl, heldBackBefore)
                      .str());
-  for (auto [tensor, index, old] :
-       llvm::zip(candidates->tensors, assignment.choice, before)) {
-    Candidate &candidate = tensor.candidates[index];
-    candidate.key = old.key;
-    candidate.error = old.error;
-    candidate.nearestError = old.nearestError;
-  }
-  return measureChosen();
+  candidates->tensors = std::move(before);
+  kl = klBefore;
+  heldBackKl = heldBackBefore;
+  return false;
 }
