@@ -55,7 +55,7 @@ static const char usage[] =
     "  --solver S            descent (default), feedback, search, nearest\n"
     "  --sequential          once formats are chosen, round part by part for what the quantized parts\n"
     "                        before let through; kept if the held-back windows agree\n"
-    "  --damping D           share of the mean diagonal added to the Hessian (default: 0.1)\n"
+    "  --damping D           share of its own added to the diagonal of the Hessian (default: 0.2)\n"
     "  --provider P          says what to expect of formats: measured (default); the names below\n"
     "  --engine E            knapsack (default); the names below\n"
     "  --calibration-tokens N\n"

@@ -20,18 +20,19 @@
 
 namespace quern::quantize {
 
-/// The share of the mean diagonal that is added to H unless one is asked for. GPTQ's is 0.01; between
-/// 0.1 and 0.3 the divergence on text of the calibration's kind is 2 to 5 % lower, on other text 3 to
-/// 12 % (docs/Fidelity.md).
-constexpr double defaultDamping = 0.1;
+/// How much H is damped unless another share is asked for (docs/Fidelity.md, Damping).
+constexpr double defaultDamping = 0.2;
 
 /// H made ready for the solver: damped, ordered, factored. Shared by all matrices that read the
 /// same input and by all formats tried on them.
 class Hessian {
 public:
-  /// `h`: K x K values, row-major, of which the lower triangle is read; `damping`: the share of the
-  /// mean diagonal that is added to it. Grows tenfold until the factorization succeeds. Fails
-  /// for values that are not finite. An H of zeros counts as the identity.
+  /// `h`: K x K values, row-major, of which the lower triangle is read; `damping`: the share of its
+  /// own that is added to each number of the diagonal (and a hundredth of that share of their mean).
+  /// So correlations, which other text has others of, count 1 / (1 + damping) of what they did, in
+  /// columns of any size: GPTQ's share of the mean is all that a layer with an outlier channel sees.
+  /// Grows tenfold until the factorization succeeds. Fails for values that are not finite. An H of
+  /// zeros counts as the identity.
   static llvm::Expected<Hessian> create(std::vector<double> h, int64_t columns, double damping);
   /// All columns count the same and do not depend on each other.
   static Hessian identity(int64_t columns);

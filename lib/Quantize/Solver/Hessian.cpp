@@ -16,12 +16,15 @@ using llvm::Expected;
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+/// Columns without activations are damped, too: as if each had this share of the mean diagonal.
+static constexpr double floorOfMean = 0.01;
+
 /// Fills order, feedback and variance, for `shift` added to the diagonal; false if H is not
 /// positive definite. Holds one more copy of H, no more.
-static bool factor(Hessian &out, double shift) {
+static bool factor(Hessian &out, llvm::ArrayRef<double> shift) {
   int64_t n = out.columns;
   auto damped = [&](int64_t i, int64_t j) {
-    return i == j ? out.raw[size_t(i * n + j)] + shift : out.raw[size_t(i * n + j)];
+    return out.raw[size_t(i * n + j)] + (i == j ? shift[size_t(i)] : 0);
   };
   out.order.resize(size_t(n));
   std::iota(out.order.begin(), out.order.end(), 0);
@@ -71,14 +74,13 @@ Expected<Hessian> Hessian::create(std::vector<double> h, int64_t columns, double
       out.raw[size_t(i * n + i)] = 1;
   double mean = trace == 0 ? 1 : trace / double(std::max<int64_t>(n, 1));
   for (out.damping = damping;; out.damping = std::max(out.damping * 10, 1e-8)) {
-    double shift = out.damping * mean;
+    std::vector<double> shift;
+    for (int64_t i = 0; i < n; ++i)
+      shift.push_back(out.damping * (out.raw[size_t(i * n + i)] + floorOfMean * mean));
     if (factor(out, shift)) {
-      out.damped.resize(size_t(n * n));
+      out.damped.assign(out.raw.begin(), out.raw.end());
       for (int64_t i = 0; i < n; ++i)
-        for (int64_t j = 0; j < n; ++j) {
-          double v = out.raw[size_t(i * n + j)];
-          out.damped[size_t(i * n + j)] = float(i == j ? v + shift : v);
-        }
+        out.damped[size_t(i * n + i)] = float(out.raw[size_t(i * n + i)] + shift[size_t(i)]);
       return out;
     }
     if (out.damping > 1e6)

@@ -72,7 +72,7 @@ TEST(Hessian, FactorsTheDampedMatrix) {
                  double(hessian.variance[size_t(hessian.order[size_t(k)])]) *
                  double(hessian.feedback[size_t(j * n + k)]);
         int64_t a = hessian.order[size_t(i)], b = hessian.order[size_t(j)];
-        EXPECT_NEAR(sum, h[size_t(a * n + b)] + (a == b ? 0.01 * mean : 0), 1e-4 * mean);
+        EXPECT_NEAR(sum, h[size_t(a * n + b)] + (a == b ? 0.01 * (h[size_t(a * n + a)] + 0.01 * mean) : 0), 1e-5 * mean);
         EXPECT_EQ(hessian.damped[size_t(a * n + b)], hessian.damped[size_t(b * n + a)]);
       }
     for (int64_t i = 0; i + 1 < n; ++i)

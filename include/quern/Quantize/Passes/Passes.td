@@ -16,8 +16,8 @@ class RoundingPass<string name, list<Option> more> : Pass<name, "::mlir::ModuleO
            "File of `quern calibrate`; without it all columns count the same">,
     Option<"solver", "solver", "std::string", "\"descent\"",
            "descent, feedback, search or nearest">,
-    Option<"damping", "damping", "double", "0.1",
-           "Share of the mean diagonal that is added to the Hessian">,
+    Option<"damping", "damping", "double", "::quern::quantize::defaultDamping",
+           "Share of its own that is added to each number of the Hessian's diagonal">,
   ]);
   let dependentDialects = ["::quern::QuernDialect"];
 }
