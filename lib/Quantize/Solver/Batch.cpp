@@ -82,6 +82,26 @@ void Batch::roundWithFeedback() {
                                 &h.feedback[size_t(begin * n + end)], n, active, end - begin,
                                 n - end});
   }
+  findGradients();
+}
+
+void Batch::searchLevels() {
+  for (int64_t r = 0; r < active; ++r)
+    rows[size_t(r)].searchLevels();
+}
+
+void Batch::roundNearest() {
+  for (int64_t r = 0; r < active; ++r)
+    rows[size_t(r)].roundNearest();
+  findGradients();
+}
+
+void Batch::keepBetter() {
+  for (int64_t r = 0; r < active; ++r)
+    if (double now = error(r); now < least[size_t(r)]) {
+      least[size_t(r)] = now;
+      best[size_t(r)] = rows[size_t(r)].choice();
+    }
 }
 
 void Batch::moveWideLevels(llvm::MutableArrayRef<double> fell) {
@@ -176,41 +196,18 @@ void Batch::solve(format::Components &components, llvm::ArrayRef<float> values, 
   active = count;
   for (int64_t r = 0; r < count; ++r)
     rows[size_t(r)].load(components, first + r, &values[size_t((first + r) * n)]);
-  std::vector<Row::Choice> best;
-  std::vector<double> least;
-  auto keepBetter = [&] {
-    for (int64_t r = 0; r < count; ++r)
-      if (double now = error(r); now < least[size_t(r)]) {
-        least[size_t(r)] = now;
-        best[size_t(r)] = rows[size_t(r)].choice();
-      }
-  };
-  auto feedBack = [&] {
-    roundWithFeedback();
-    findGradients();
-  };
+  best.clear();
+  least.clear();
   findGradients();
   for (int64_t r = 0; r < count; ++r) {
     best.push_back(rows[size_t(r)].choice());
     least.push_back(error(r));
-    rows[size_t(r)].searchLevels();
   }
-  if (options.method == Method::Search) {
-    for (int64_t r = 0; r < count; ++r)
-      rows[size_t(r)].roundNearest();
-    findGradients();
-  } else {
-    feedBack();
-  }
+  auto *solver = llvm::find_if(
+      solvers(), [&](const SolverInfo &s) { return s.method == options.method; });
+  if (solver->run)
+    solver->run(*this, options);
   keepBetter();
-  if (options.method == Method::Descent) {
-    descend(options.sweeps);
-    keepBetter();
-    // The levels have moved since the codes were fed back; once more with the new ones.
-    feedBack();
-    descend(options.sweeps);
-    keepBetter();
-  }
   for (int64_t r = 0; r < count; ++r) {
     rows[size_t(r)].restore(best[size_t(r)]);
     rows[size_t(r)].store(components, first + r);

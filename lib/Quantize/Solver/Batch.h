@@ -30,9 +30,21 @@ public:
         const Blocks &blocks, int64_t rows);
 
   /// Solves rows [first, first + count) of the values, which `components` has rounded to nearest,
-  /// there: begins with those, tries the method, and keeps the better of each row.
+  /// there: begins with those, lets the solver move them, and keeps the better of each row.
   void solve(format::Components &components, llvm::ArrayRef<float> values, int64_t first,
              int64_t count, const SolveOptions &options);
+
+  // The moves that solvers are made of (Solvers.cpp).
+
+  /// Scales and offsets by weighted search; codes are left for the next step.
+  void searchLevels();
+  void roundNearest();
+  /// Rounds column after column, each making up for the errors of those before it.
+  void roundWithFeedback();
+  /// Coordinate descent on levels and codes in turn; no row's error grows.
+  void descend(unsigned sweeps);
+  /// Notes the rows as they are now where they are better than ever before.
+  void keepBetter();
 
 private:
   float *ofRow(std::vector<float> &matrix, int64_t r) { return matrix.data() + r * n; }
@@ -40,9 +52,6 @@ private:
   void findGradients();
   /// d H d^T, by the gradient.
   double error(int64_t r);
-  /// Rounds column after column, each making up for the errors of those before it.
-  void roundWithFeedback();
-  void descend(unsigned sweeps);
   /// gradient += moved H over columns [begin, end), of moves at `count` columns from `first`.
   void spread(int64_t first, int64_t count, int64_t begin, int64_t end);
   void moveWideLevels(llvm::MutableArrayRef<double> fell);
@@ -55,6 +64,8 @@ private:
   /// [rows][n]; `moved` is what rows have moved by, as factors of rows of H.
   std::vector<float> gradient, moved, scratch;
   std::vector<bool> done; ///< rows that descent leaves alone
+  std::vector<Row::Choice> best;
+  std::vector<double> least; ///< errors of those
 };
 
 } // namespace quern::quantize

@@ -15,7 +15,7 @@ class RoundingPass<string name, list<Option> more> : Pass<name, "::mlir::ModuleO
     Option<"statistics", "statistics", "std::string", "",
            "File of `quern calibrate`; without it all columns count the same">,
     Option<"solver", "solver", "std::string", "\"descent\"",
-           "descent, feedback, search or nearest">,
+           "descent, feedback, search, nearest, nearest-descent or search-descent">,
     Option<"damping", "damping", "double", "0.1",
            "Share of the mean diagonal that is added to the Hessian">,
   ]);
