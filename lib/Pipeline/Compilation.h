@@ -40,6 +40,7 @@ private:
   llvm::Error writeHeader();
   llvm::Expected<std::string> metadata();
   llvm::json::Array tensorTable();
+  llvm::json::Array paddedTable();
   llvm::json::Object shortReport();
   llvm::json::Object report();
   llvm::Error step(llvm::StringRef phase, double fraction) {

@@ -6,6 +6,8 @@
 #include "Compilation.h"
 #include "quern/Conversion/LinearDesc.h"
 #include "quern/Format/Known.h"
+#include "quern/Format/Matrix.h"
+#include "quern/Format/Size.h"
 #include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
@@ -155,6 +157,35 @@ json::Object Compilation::shortReport() {
   return out;
 }
 
+/// Weights whose rows a format's tiles do not divide, and the bits that padding makes of it.
+json::Array Compilation::paddedTable() {
+  struct Sum {
+    uint64_t tensors = 0, elements = 0, bytes = 0;
+  };
+  std::map<std::tuple<std::string, int64_t, int64_t>, Sum> sums;
+  for (const PackedWeight &w : plan.weights) {
+    int64_t tile = std::max<int64_t>(1, format::storageTile(w.spec));
+    auto bytes = format::matrixBytes(w.spec, w.shape.rows, w.shape.cols);
+    if (!bytes)
+      llvm::consumeError(bytes.takeError());
+    else if (w.shape.cols % tile) {
+      StringRef known = format::knownName(w.spec);
+      Sum &sum = sums[{known.empty() ? format::print(w.spec) : known.str(), w.shape.cols, tile}];
+      ++sum.tensors;
+      sum.elements += uint64_t(w.shape.matrices * w.shape.rows * w.shape.cols);
+      sum.bytes += *bytes * uint64_t(w.shape.matrices);
+    }
+  }
+  json::Array out;
+  for (const auto &[key, sum] : sums)
+    out.push_back(json::Object{{"format", std::get<0>(key)},
+                               {"columns", std::get<1>(key)},
+                               {"block", std::get<2>(key)},
+                               {"tensors", int64_t(sum.tensors)},
+                               {"bits", double(sum.bytes) * 8 / double(std::max<uint64_t>(sum.elements, 1))}});
+  return out;
+}
+
 json::Object Compilation::report() {
   json::Object formats;
   struct Sum {
@@ -186,6 +217,8 @@ json::Object Compilation::report() {
   out["targets"] = std::move(targetNames);
   out["formats"] = std::move(formats);
   out["memory"] = std::move(memory);
+  if (json::Array padded = paddedTable(); !padded.empty())
+    out["padded"] = std::move(padded);
   if (options.dryRun)
     out["tensors"] = tensorTable();
   return out;

@@ -77,6 +77,15 @@ void printReport(const json::Object &report) {
                              number(f, "tensors"), parameters / 1e6, bytes / 1048576,
                              bytes * 8 / parameters);
     }
+  if (const json::Array *padded = report.getArray("padded"))
+    for (const json::Value &value : *padded) {
+      const json::Object &p = *value.getAsObject();
+      outs() << line("padded") << p.getString("format").value_or("")
+             << llvm::format(": blocks of %.0f do not divide the rows of %.0f elements of %.0f "
+                             "tensors; padded they take %.2f bits each\n",
+                             number(p, "block"), number(p, "columns"), number(p, "tensors"),
+                             p.getNumber("bits").value_or(0));
+    }
   if (const json::Object *rounding = report.getObject("rounding"))
     outs() << line("rounding")
            << llvm::formatv("solver {0}, calibrated with {1} tokens of {2}\n",

@@ -18,7 +18,7 @@ static const char usage[] =
     "usage: quern evaluate MODEL [OTHER] --text FILE [options]\n\n"
     "Perplexity of MODEL; with OTHER, the divergence KL(MODEL || OTHER) of its predictions, in\n"
     "nats, at every token of the text but the first of each window. Either may be a GGUF file, a\n"
-    "Hugging Face directory, or an executable, which runs as it is.\n\n"
+    "Hugging Face directory, IR (.mlirbc, .mlir), or an executable, which runs as it is.\n\n"
     "  --text FILE     UTF-8; every window of it is a sequence of its own\n"
     "  --engine E      float (default): all weights decoded to f32, so that only they differ;\n"
     "                  own: OTHER as it would be compiled, its own formats and integer products;\n"
@@ -150,7 +150,8 @@ int evaluate(int argc, char **argv) {
     llvm::outs() << llvm::json::Value(std::move(report)) << "\n";
     return Success;
   }
-  llvm::outs() << llvm::format("perplexity       %.4f over %zu tokens in %zu windows of %lld\n",
+  llvm::outs() << "text             " << text << "\n"
+               << llvm::format("perplexity       %.4f over %zu tokens in %zu windows of %lld\n",
                                found->perplexity(), found->kl.size(), found->windowKl.size(),
                                (long long)windows->window);
   if (second)

@@ -48,11 +48,14 @@ static const char usage[] =
     "  --formats F,F,...     formats to choose from: names (`quern formats`) or, with semicolons\n"
     "                        between them, spellings. GGUF takes its own types alone\n"
     "  --override P=F        this format for the tensors whose name matches a pattern: "
-    "'blk.0.*=Q8_0'\n"
+    "'blk.0.*=Q8_0';\n"
+    "                        P=keep leaves them as they are\n"
     "  --target T,...        CPUs of an executable, as of `quern compile`\n"
     "  --activations A       how they enter products, of an executable or IR: as of `quern compile`\n"
+    "  --kv-cache T, --context N\n"
+    "                        the same: f16 (default), f32, q8_0 or q4; positions of a sequence\n"
     "  --transform T,...     first move outliers (`quern transform --help` lists transforms)\n"
-    "  --solver S            descent (default), feedback, search, nearest\n"
+    "  --solver S            descent (default), feedback, search, nearest; the names below\n"
     "  --sequential          once formats are chosen, round part by part for what the quantized parts\n"
     "                        before let through; kept if the held-back windows agree\n"
     "  --damping D           share of its own added to the diagonal of the Hessian (default: 0.2)\n"
@@ -66,6 +69,8 @@ static const char usage[] =
     "                        best; what else is given goes before it\n"
     "  --report FILE         write the report as JSON, with the recipe that makes OUT again\n"
     "  --work DIR            keep candidates and measurements there, and use what is there\n"
+    "  --work-limit N        bytes of candidates in DIR (default: 20GB); those that were not used for\n"
+    "                        longest go\n"
     "  --allow-requantize    the loss is then relative to a lossy source\n"
     "  --dry-run             print the table, write nothing\n"
     "  --force               overwrite OUT\n"
@@ -86,6 +91,9 @@ static void printUsage(llvm::raw_ostream &os) {
   os << usage << "\nengines, which choose among formats; the report compares all:\n";
   for (const quantize::EngineInfo &engine : quantize::engines())
     os << "  " << llvm::left_justify(engine.name, 22) << engine.summary << "\n";
+  os << "\nsolvers (--solver):\n";
+  for (const quantize::SolverInfo &solver : quantize::solvers())
+    os << "  " << llvm::left_justify(solver.name, 22) << solver.summary << "\n";
   os << "\nproviders (--provider):\n";
   for (const quantize::ProviderInfo &provider : quantize::providers())
     os << "  " << llvm::left_justify(provider.name, 22) << provider.summary << "\n";
@@ -138,9 +146,14 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
   arguments.option("--report", reportPath);
   arguments.option("--recipe", recipe);
   arguments.option("--work", options.work);
+  arguments.option("--work-limit", [&](llvm::StringRef text) -> llvm::Error {
+    return quantize::parseSize(text).moveInto(options.workLimit);
+  });
   arguments.option("--format", options.format);
   arguments.option("--engine", options.engine);
   arguments.option("--activations", options.activations);
+  arguments.option("--kv-cache", options.kvCache);
+  arguments.number("--context", options.context);
   arguments.number("--threads", options.threads);
   arguments.number("--calibration-tokens", options.calibrationTokens);
   arguments.number("--measure-tokens", options.measureTokens);

@@ -75,13 +75,11 @@ int transformModel(int argc, char **argv) {
     llvm::outs() << llvm::json::Value(std::move(*report)) << "\n";
     return Success;
   }
+  if (auto text = report->getString("text"))
+    llvm::outs() << "text         " << *text << "\n";
   for (const llvm::json::Value &value : *report->getArray("transforms")) {
-    const llvm::json::Object &entry = *value.getAsObject();
-    llvm::outs() << llvm::left_justify(*entry.getString("name"), 13);
-    llvm::interleave(
-        entry, llvm::outs(),
-        [](const auto &pair) { llvm::outs() << llvm::StringRef(pair.first) << " " << pair.second; },
-        ", ");
+    llvm::outs() << "transform    ";
+    quantize::printTransform(*value.getAsObject(), llvm::outs());
     llvm::outs() << "\n";
   }
   llvm::outs() << "output       " << options.output << ", " << report->getArray("tensors")->size()

@@ -29,6 +29,9 @@ struct QuantizeOptions {
   /// Folder of candidates and measurements, kept: another run finds there what it needs. Empty: a
   /// temporary one.
   std::string work;
+  /// Bytes of candidates that the folder may hold before and after a run; those that were not used
+  /// for longest go.
+  uint64_t workLimit = 20'000'000'000;
   uint64_t size = 0;                ///< bytes of the output, at most; or
   double bits = 0;                  ///< stored bits per weight over all tensors, at most; or
   double maxKl = 0;                 ///< mean divergence on held-back windows, at most; or
@@ -37,12 +40,15 @@ struct QuantizeOptions {
   std::string format;               ///< this format for all tensors; or
   std::string allocation;           ///< a file of allocationOf: a format for each
   std::vector<std::string> formats; ///< to choose from; empty: what docs/Quantizing.md lists
-  std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format; last wins
+  std::vector<std::pair<std::string, std::string>> overrides; ///< name pattern, format or `keep`; last wins
   std::vector<std::string> targets;    ///< of an executable; empty: the portable set
   /// First, in order; see Quantize/Transform.h.
   std::vector<std::string> transforms;
   /// How they enter products with coded weights, of a program or IR: as CompileOptions has it.
   std::string activations = "fast";
+  /// Of a program or IR, as CompileOptions has them.
+  std::string kvCache;
+  int64_t context = 0;
   /// Round what was chosen once more, part by part, each for what the quantized parts before it let
   /// through. Costs two more runs of the calibration text.
   bool sequential = false;

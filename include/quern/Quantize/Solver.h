@@ -54,7 +54,18 @@ enum class Method : uint8_t {
   Search,   ///< scales and offsets by weighted search, then the nearest codes
   Feedback, ///< the same, then codes with error feedback
   Descent,  ///< the same, then coordinate descent on levels and codes in turn
+  NearestDescent, ///< descent from nearest codes
+  SearchDescent,  ///< descent after search
 };
+class Batch;
+struct SolveOptions;
+struct SolverInfo {
+  llvm::StringLiteral name, summary;
+  Method method;
+  /// Moves rows from where rounding to nearest put them; null: leaves them there.
+  void (*run)(Batch &, const SolveOptions &);
+};
+llvm::ArrayRef<SolverInfo> solvers();
 llvm::Expected<Method> parseMethod(llvm::StringRef name);
 llvm::StringRef methodName(Method method);
 

@@ -11,6 +11,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/JSON.h"
+#include "llvm/Support/raw_ostream.h"
 #include <functional>
 #include <string>
 #include <vector>
@@ -44,6 +45,9 @@ std::string transformNames();
 /// changed. Errors: an unknown name, bad options, a text or statistics missing where they are
 /// needed, coded tensors unless allowed, and before any work what the output cannot say.
 llvm::Expected<llvm::json::Object> transform(const TransformOptions &options);
+
+/// One of the report's transforms, with what it did: `smooth{strength=0.6}: refused 1, scaled 16`.
+void printTransform(const llvm::json::Object &entry, llvm::raw_ostream &os);
 
 /// Quantizes by `run` what the options' transforms make of the model.
 llvm::Expected<llvm::json::Object> quantizeTransformed(

@@ -33,8 +33,8 @@ std::vector<double> quern::quantize::closedFormBits(ArrayRef<double> losses,
 }
 
 Expected<Assignment> quern::quantize::closedForm(ArrayRef<Item> items, Limits limits) {
-  if (limits.work != Limits::none)
-    return createStringError("the closed form takes a budget of bytes alone");
+  if (limits.bytes != Limits::none && limits.work != Limits::none)
+    return createStringError("the closed form takes one budget; use --engine ilp or greedy");
   Expected<Assignment> start = smallestAssignment(items, limits);
   if (!start)
     return start;

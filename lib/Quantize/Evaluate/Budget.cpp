@@ -174,6 +174,11 @@ Error Quantization::findBudget() {
     return e;
   if (Error e = findSmallestFile(OutputKind::Gguf))
     return e;
+  // Who plans a file wants to know what the other kinds could do.
+  if (options.dryRun && !options.output.empty() && !isFixed())
+    for (OutputKind other : outputKinds)
+      if (Error e = findSmallestFile(other))
+        llvm::consumeError(std::move(e));
   if (options.size)
     return findSizeBudget();
   uint64_t elements = 0, smallest = 0;

@@ -100,8 +100,8 @@ static Expected<ModelSource> openModule(StringRef path) {
   module->walk([&](RouteOp op) { out.expertsUsed = op.getTopK(); });
   module->walk([&](AttentionOp op) {
     auto cache = llvm::cast<KvCacheType>(op.getCache().getType());
-    out.cacheBytes = 2 * sizeof(uint16_t) *
-                     uint64_t(cache.getLayers() * cache.getKvHeads() * cache.getHeadDim());
+    out.cacheHeads = 2 * cache.getLayers() * cache.getKvHeads();
+    out.headDim = cache.getHeadDim();
   });
   return out;
 }
@@ -114,8 +114,8 @@ Expected<ModelSource> ModelSource::open(StringRef path) {
     return std::move(e);
   if (Expected<import::ModelConfig> config = import::readConfig(out.model)) {
     out.expertsUsed = config->expertsUsed;
-    out.cacheBytes =
-        2 * sizeof(uint16_t) * uint64_t(config->layers * config->kvHeads * config->headDim);
+    out.cacheHeads = 2 * config->layers * config->kvHeads;
+    out.headDim = config->headDim;
   } else {
     llvm::consumeError(config.takeError()); // who needs more of it says so
   }

@@ -29,7 +29,7 @@ struct ModelSource {
   import::ModelFile model;
   bool isModule = false;
   int64_t expertsUsed = 1;          ///< of a mixture: that a token goes to
-  uint64_t cacheBytes = 0;          ///< a token's keys and values, in f16; 0: unknown
+  int64_t cacheHeads = 0, headDim = 0; ///< a token's keys and values: vectors of so many; 0: unknown
   llvm::StringMap<ColumnSplit> splits; ///< by matrix
   std::vector<uint8_t> tokenizer, chat; ///< of IR, as it carries them
 

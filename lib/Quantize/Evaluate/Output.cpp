@@ -54,6 +54,8 @@ Error Quantization::writeFile(const import::ModelFile &chosen, OutputKind kind, 
     if (!source.isModule)
       compile.source = &chosen;
     compile.activations = options.activations;
+    compile.kvCache = options.kvCache;
+    compile.context = options.context;
     Folder changed;
     if (Error e = changed.create("quern-biases"))
       return e;

@@ -120,15 +120,17 @@ Expected<Candidates> Candidates::plan(const ModelSource &from, const QuantizeOpt
   auto isStack = [](const Source &source) { return source.first->shape.size() == 3; };
   if (llvm::any_of(sources, isStack))
     chosenExperts = from.expertsUsed;
-  std::vector<std::pair<llvm::GlobPattern, format::Spec>> overrides;
+  // No format: the tensor's own.
+  std::vector<std::pair<llvm::GlobPattern, std::optional<format::Spec>>> overrides;
   for (const auto &[pattern, name] : options.overrides) {
     auto glob = llvm::GlobPattern::create(pattern);
     if (!glob)
       return createStringError("--override '" + pattern + "': " + llvm::toString(glob.takeError()));
-    Expected<format::Spec> spec = findFormat(name, gguf);
-    if (!spec)
-      return spec.takeError();
-    overrides.emplace_back(std::move(*glob), std::move(*spec));
+    std::optional<format::Spec> own;
+    if (name != "keep")
+      if (Error e = findFormat(name, gguf).moveInto(own))
+        return std::move(e);
+    overrides.emplace_back(std::move(*glob), std::move(own));
   }
   std::vector<format::Spec> wanted;
   std::vector<std::string> names = options.formats;
@@ -194,7 +196,11 @@ Expected<Candidates> Candidates::plan(const ModelSource &from, const QuantizeOpt
     }
     for (auto [o, pair] : llvm::enumerate(overrides))
       if (pair.first.match(tensor.name) || pair.first.match(info.name)) {
-        specs = {pair.second};
+        if (!pair.second && !info.spec.isPlain())
+          return createStringError("--override '" + options.overrides[o].first +
+                                   "=keep' keeps floats as they are; tensor '" + info.name +
+                                   "' is " + info.fileType);
+        specs = {pair.second.value_or(info.spec)};
         pinned = true;
         overrideUsed[o] = true;
       }

@@ -2,7 +2,8 @@
 //
 // The state of a run, from reading the model to the file. Each file implements a part:
 // Quantize.cpp the order of the steps and their inputs, Losses.cpp what formats cost and the choice
-// among them, Budget.cpp what a file takes, Output.cpp the file, Report.cpp what is said of it.
+// among them, Budget.cpp what a file takes, Output.cpp the file, Report.cpp and Reasons.cpp what is
+// said of it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QUERN_LIB_QUANTIZE_EVALUATE_QUANTIZATION_H
@@ -103,6 +104,8 @@ private:
   llvm::Expected<bool> roundInOrder();
   CalibrateOptions calibrateOptions() const;
   llvm::json::Object report();
+  llvm::json::Object reasons() const;
+  int64_t cacheBytesOfToken() const;
   llvm::Error step(llvm::StringRef phase, double fraction) {
     if (options.progress && !options.progress(phase, fraction))
       return llvm::createStringError("cancelled");

@@ -57,6 +57,12 @@ Error Quantization::checkOptions() {
   if (kind() == OutputKind::Gguf && options.activations != "fast")
     return createStringError("--activations is of executables and IR: who runs a GGUF file "
                              "chooses");
+  if (kind() == OutputKind::Gguf && (!options.kvCache.empty() || options.context))
+    return createStringError("--kv-cache and --context are of executables and IR: who runs a GGUF "
+                             "file chooses");
+  if (!options.kvCache.empty() && !symbolizeCacheElement(options.kvCache))
+    return createStringError("unknown KV cache type '" + options.kvCache +
+                             "'; known: f32, f16, q8_0, q4");
   if (!symbolizeActivationFormat(options.activations))
     return createStringError("unknown activations '" + options.activations +
                              "'; known: fast, f32, bf16, q8, int8, q4, int4");
@@ -203,6 +209,7 @@ Error Quantization::prepare(bool measures) {
   if (!folder)
     return folder.takeError();
   store.emplace(std::move(*folder));
+  store->trim(options.workLimit);
   if (Error e = readStatistics())
     return e;
   if (measures)
@@ -224,6 +231,7 @@ Expected<json::Object> Quantization::run() {
   if (!options.dryRun)
     if (Error e = write())
       return std::move(e);
+  store->trim(options.workLimit);
   return report();
 }
 

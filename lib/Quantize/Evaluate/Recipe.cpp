@@ -71,6 +71,9 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
     out["calibration-tokens"] = int64_t(options.calibrationTokens);
   if (options.activations != "fast")
     add("activations", options.activations);
+  add("kv-cache", options.kvCache);
+  if (options.context)
+    out["context"] = options.context;
   if (options.measureTokens)
     out["measure-tokens"] = int64_t(options.measureTokens);
   if (options.size)

@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Quantization.h"
+#include "quern/Dialect/Quern/IR/QuernOps.h"
+#include "quern/Quantize/Transform.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 
@@ -27,6 +29,18 @@ Expected<uint64_t> quern::quantize::parseSize(StringRef text) {
         number * factor < 1e18)
       return uint64_t(number * factor);
   return createStringError("'" + text + "' is no size; write 80MB (1e6), 80MiB (2^20) or bytes");
+}
+
+/// Of a token's keys and values, as the KV cache stores them.
+int64_t Quantization::cacheBytesOfToken() const {
+  if (!source.cacheHeads)
+    return 0;
+  auto element = symbolizeCacheElement(options.kvCache);
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  context.loadDialect<QuernDialect>();
+  return KvCacheType::get(&context, 1, source.cacheHeads / 2, source.headDim,
+                          element.value_or(CacheElement::F16), 1)
+      .getSlotBytes();
 }
 
 json::Object Quantization::report() {
@@ -66,6 +80,7 @@ json::Object Quantization::report() {
                    {"bytes", int64_t(written ? written : overhead + bytesOf(assignment.choice))},
                    {"expected_loss", assignment.cost},
                    {"dry_run", options.dryRun},
+                   {"why", reasons()},
                    {"tensors", std::move(list)}};
   if (options.size)
     out["budget"] = int64_t(options.size);
@@ -85,7 +100,7 @@ json::Object Quantization::report() {
   if (double seconds = secondsOf(assignment.choice); seconds > 0)
     out["tokens_per_second"] = 1 / seconds;
   out["memory"] = json::Object{{"weights", int64_t(assignment.bytes)},
-                               {"cache_per_token", int64_t(source.cacheBytes)}};
+                               {"cache_per_token", cacheBytesOfToken()}};
   if (corrected)
     out["corrected_biases"] = corrected;
   if (outOfTime)
@@ -114,12 +129,37 @@ json::Object Quantization::report() {
   return out;
 }
 
+void quern::quantize::printTransform(const json::Object &entry, llvm::raw_ostream &os) {
+  os << entry.getString("name").value_or("");
+  if (auto options = entry.getString("options"))
+    os << "{" << *options << "}";
+  StringRef separator = ": ";
+  for (const auto &[key, value] : entry)
+    if (auto count = value.getAsInteger()) {
+      os << separator << key << " " << *count;
+      separator = ", ";
+    }
+}
+
 void quern::quantize::printReport(const json::Object &report, llvm::raw_ostream &os) {
   auto text = [&](StringRef key) { return report.getString(key).value_or("").str(); };
+  const json::Object &why = *report.getObject("why");
+  auto reason = [&](StringRef key) { return why.getString(key).value_or("").str(); };
   os << "text         " << text("text") << ", " << report.getInteger("tokens").value_or(0)
-     << " tokens\n"
-     << "solver       " << text("solver") << "\n"
-     << "allocation   " << text("engine") << " over " << text("provider") << " losses\n\n"
+     << " tokens; " << reason("text") << "\n";
+  if (std::string measured = reason("measured"); !measured.empty())
+    os << "measured     " << measured << "\n";
+  os << "formats      " << reason("formats") << "\n";
+  if (const json::Array *transforms = report.getArray("transforms"))
+    for (const json::Value &transform : *transforms) {
+      os << "transform    ";
+      printTransform(*transform.getAsObject(), os);
+      os << "; as asked for (--transform)\n";
+    }
+  else
+    os << "transform    none; none was asked for (--transform)\n";
+  os << "solver       " << text("solver") << "; " << reason("solver") << "\n"
+     << "allocation   " << reason("allocation") << "\n\n"
      << llvm::left_justify("tensor", 28) << "     rows columns  format    bits      bytes   "
      << "error/nearest  expected loss\n";
   for (const json::Value &value : *report.getArray("tensors")) {

@@ -6,10 +6,14 @@
 #include "Store.h"
 #include "quern/Support/OutputFile.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/xxhash.h"
 #include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 using namespace quern;
 using namespace quern::quantize;
@@ -68,7 +72,43 @@ std::optional<std::vector<double>> Store::find(StringRef key, uint64_t bytes,
     return std::nullopt;
   std::vector<double> out(numbers);
   std::memcpy(out.data(), all.data() + bytes, numbers * sizeof(double));
+  (void)utimensat(AT_FDCWD, path(key).c_str(), nullptr, 0); // it is in use: see trim()
   return out;
+}
+
+/// Whether a file is a candidate: its name ends with a hash.
+static bool isCandidate(StringRef name) {
+  StringRef digits = name.rsplit('.').second;
+  return digits.size() == 32 && llvm::all_of(digits, [](char c) { return llvm::isHexDigit(c); }) &&
+         !name.starts_with("statistics.");
+}
+
+void Store::trim(uint64_t bytes) const {
+  struct File {
+    llvm::sys::TimePoint<> used;
+    std::string path;
+    uint64_t bytes;
+  };
+  std::vector<File> files;
+  uint64_t all = 0;
+  std::error_code ec;
+  for (llvm::sys::fs::directory_iterator it(root, ec), end; !ec && it != end; it.increment(ec)) {
+    llvm::sys::fs::file_status status;
+    if (!isCandidate(llvm::sys::path::filename(it->path())) ||
+        llvm::sys::fs::status(it->path(), status))
+      continue;
+    files.push_back({status.getLastModificationTime(), it->path(), status.getSize()});
+    all += status.getSize();
+  }
+  llvm::sort(files, [](const File &a, const File &b) {
+    return std::tie(a.used, a.path) < std::tie(b.used, b.path);
+  });
+  for (const File &file : files) {
+    if (all <= bytes)
+      break;
+    llvm::sys::fs::remove(file.path);
+    all -= file.bytes;
+  }
 }
 
 Error Store::put(StringRef key, llvm::ArrayRef<uint8_t> payload,

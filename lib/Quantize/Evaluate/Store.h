@@ -57,6 +57,10 @@ public:
   llvm::Error put(llvm::StringRef key, llvm::ArrayRef<uint8_t> payload,
                   llvm::ArrayRef<double> numbers) const;
 
+  /// Removes candidates until all together have at most so many bytes, those first that no run has
+  /// used for longest. Other files are left alone.
+  void trim(uint64_t bytes) const;
+
 private:
   Store() = default;
   std::string root;

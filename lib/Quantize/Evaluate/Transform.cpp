@@ -118,6 +118,7 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::string diagnostics;
   json::Array passes, changed;
+  std::string text; ///< that statistics are of
 };
 } // namespace
 
@@ -224,8 +225,13 @@ Error Transformation::open() {
 
 /// The statistics of the model as it is now; `changed`: other things enter its products than before.
 Expected<std::string> Transformation::statisticsOf(bool changed) {
-  if (!changed && !options.statistics.empty())
+  if (!changed && !options.statistics.empty()) {
+    Expected<Statistics> known = Statistics::read(options.statistics);
+    if (!known)
+      return known.takeError();
+    text = known->text;
     return options.statistics;
+  }
   if (options.texts.empty())
     return createStringError(changed
                                  ? "transforms that follow one another need statistics of their "
@@ -244,8 +250,10 @@ Expected<std::string> Transformation::statisticsOf(bool changed) {
       return std::move(e);
   }
   std::string path = folder.file("statistics.qst");
-  if (Error e = calibrate(calibration, path, /*force=*/true).takeError())
-    return std::move(e);
+  Expected<Statistics> made = calibrate(calibration, path, /*force=*/true);
+  if (!made)
+    return made.takeError();
+  text = made->text;
   return path;
 }
 
@@ -364,10 +372,13 @@ Expected<json::Object> Transformation::run() {
     changesInputs |= pair.first->changesInputs;
   }
   auto report = [&] {
-    return json::Object{{"model", options.model},
-                        {"output", options.output},
-                        {"transforms", std::move(passes)},
-                        {"tensors", std::move(changed)}};
+    json::Object out{{"model", options.model},
+                     {"output", options.output},
+                     {"transforms", std::move(passes)},
+                     {"tensors", std::move(changed)}};
+    if (!text.empty())
+      out["text"] = text;
+    return out;
   };
   if (!isGguf) {
     for (auto weight : module->getOps<WeightOp>())

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "mlir/IR/Builders.h"
+#include "quern/Quantize/Migrate/Biases.h"
 #include "quern/Quantize/Migrate/FalliblePass.h"
 #include "quern/Quantize/Migrate/Passes.h"
 #include "quern/Quantize/Statistics.h"
@@ -43,6 +44,37 @@ static FloatAttr scaleFor(MLIRContext *context, const quantize::InputStatistics 
   return std::isnormal(scale) ? FloatAttr::get(Float32Type::get(context), scale) : FloatAttr();
 }
 
+/// Scale and zero that put the range of all channels on the codes [-127, 127]; a zero of 0: it lies
+/// there as well without.
+static std::pair<FloatAttr, int32_t> rangeFor(MLIRContext *context,
+                                              const quantize::InputStatistics &input, double clip) {
+  double low = 0, high = 0;
+  for (auto [least, most] : llvm::zip_equal(input.minimum, input.maximum)) {
+    low = std::min(low, clip * double(least));
+    high = std::max(high, clip * double(most));
+  }
+  float scale = float((high - low) / 254);
+  if (!std::isnormal(scale))
+    return {};
+  int32_t zero = std::clamp(int32_t(std::lround(-(high + low) / 2 / double(scale))), -126, 126);
+  return {FloatAttr::get(Float32Type::get(context), scale), zero};
+}
+
+/// What a zero adds to the product's results, taken back by its bias; false where that cannot be.
+static Expected<bool> takeBack(LinearOp op, WeightOp weight, double added,
+                               const WeightReaders &readers, WeightStore &store) {
+  Expected<std::vector<float>> values = store.load(baseOf(weight, store.symbolTable()));
+  if (!values)
+    return values.takeError();
+  ArrayRef<int64_t> shape = weight.getTensorType().getShape();
+  size_t columns = size_t(shape[1]), first = weight.isView() ? size_t(*weight.getRowBegin()) : 0;
+  std::vector<double> rows(size_t(shape[0]), 0.0);
+  for (auto [r, row] : llvm::enumerate(rows))
+    for (size_t k = 0; k < columns; ++k)
+      row -= added * double((*values)[(first + r) * columns + k]);
+  return addToBias(op, rows, readers, store);
+}
+
 Error FoldCalibration::run() {
   ModuleOp module = getOperation();
   if (statistics.empty())
@@ -59,8 +91,13 @@ Error FoldCalibration::run() {
   Expected<quantize::Statistics> known = quantize::Statistics::read(statistics);
   if (!known)
     return known.takeError();
-  SymbolTable symbols(module);
-  int64_t done = 0, kept = 0;
+  if (zeros)
+    if (Error e = checkDataFolder(data, "biases"))
+      return e;
+  WeightStore store(module, data);
+  WeightReaders readers(module);
+  SymbolTable &symbols = store.symbolTable();
+  int64_t done = 0, kept = 0, shifted = 0;
   Error problem = Error::success();
   module.walk([&](LinearOp op) {
     WeightOp weight = weightOf(op.getWeight(), symbols);
@@ -96,6 +133,21 @@ Error FoldCalibration::run() {
     }
     op.setActivations(ActivationFormat::Int8);
     op.setStaticScaleAttr(scale);
+    if (zeros && !keepBeyond && !leading && !op.getOutlierThreshold()) {
+      auto [own, zero] = rangeFor(&getContext(), *input, clip);
+      Expected<bool> taken = false;
+      if (zero)
+        taken = takeBack(op, weight, own.getValueAsDouble() * zero, readers, store);
+      if (!taken) {
+        problem = joinErrors(std::move(problem), taken.takeError());
+        return WalkResult::interrupt();
+      }
+      if (*taken) {
+        op.setStaticScaleAttr(own);
+        op.setStaticZero(uint32_t(zero));
+        ++shifted;
+      }
+    }
     if (keepBeyond && !leading)
       op.setOutlierThresholdAttr(
           FloatAttr::get(scale.getType(), scale.getValueAsDouble() * 127.5));
@@ -117,6 +169,7 @@ Error FoldCalibration::run() {
   });
   folded = done;
   left = kept;
-  leaveCounts(module, {{"folded", done}, {"left", kept}});
+  this->shifted = shifted;
+  leaveCounts(module, {{"folded", done}, {"shifted", shifted}, {"left", kept}});
   return Error::success();
 }

@@ -28,8 +28,12 @@ struct KeepOutliers : FalliblePass<quern::impl::KeepOutliersPassBase<KeepOutlier
 } // namespace
 
 Error KeepOutliers::run() {
-  if (!(threshold > 0) || !std::isfinite(float(threshold)))
-    return llvm::createStringError("threshold must be above 0 and finite");
+  if (!(threshold > 0))
+    return llvm::createStringError("threshold must be above 0");
+  if (std::isinf(float(threshold))) { // nothing lies beyond it
+    leaveCounts(getOperation(), {{"kept", 0}});
+    return Error::success();
+  }
   SmallVector<llvm::GlobPattern> patterns;
   for (const std::string &text : only) {
     llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(text);

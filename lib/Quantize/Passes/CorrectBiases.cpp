@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "quern/Quantize/Passes/CorrectBiases.h"
-#include "mlir/IR/Builders.h"
+#include "quern/Quantize/Migrate/Biases.h"
 
 using namespace mlir;
 using namespace quern;
@@ -34,33 +34,10 @@ Expected<int64_t> quern::quantize::correctBiases(WeightOp weight, const InputSta
     size_t begin = read.isView() ? size_t(*read.getRowBegin()) : 0;
     ArrayRef<double> rows =
         ArrayRef(missing).slice(begin, size_t(read.getTensorType().getDimSize(0)));
-    if (WeightOp bias = migrate::weightOf(linear.getBias(), symbols)) {
-      if (bias.isView() || !llvm::hasSingleElement(readers.readers(bias))) {
-        linear.emitRemark() << "the bias @" << bias.getSymName()
-                            << " is not corrected: others share it";
-        continue;
-      }
-      Expected<std::vector<float>> old = store.load(bias);
-      if (!old)
-        return old.takeError();
-      for (auto [value, change] : llvm::zip_equal(*old, rows))
-        value = float(double(value) + change);
-      if (Error e = store.store(bias, *old))
-        return std::move(e);
-    } else {
-      StringRef stem = read.getSymName();
-      stem.consume_back(".weight");
-      std::vector<float> made(rows.begin(), rows.end());
-      Expected<WeightOp> created = store.create((stem + ".bias").str(), made);
-      if (!created)
-        return created.takeError();
-      OpBuilder builder(linear);
-      linear.getBiasMutable().assign(
-          UseOp::create(builder, linear.getLoc(), created->getTensorType(),
-                        FlatSymbolRefAttr::get(*created))
-              .getResult());
-    }
-    ++corrected;
+    Expected<bool> done = migrate::addToBias(linear, rows, readers, store);
+    if (!done)
+      return done.takeError();
+    corrected += *done;
   }
   return corrected;
 }

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Batch.h"
+#include "llvm/ADT/Sequence.h"
 #include <algorithm>
 #include <numeric>
 
@@ -38,7 +39,9 @@ Blocks::Blocks(const format::Spec &spec, const Hessian &hessian) : width(1), wid
 Batch::Batch(const format::Spec &spec, const CodeGrid &grid, const Hessian &hessian,
              const Blocks &blocks, int64_t count)
     : h(hessian), blocks(blocks), n(hessian.columns), gradient(size_t(count * n)),
-      moved(size_t(count * n)), scratch(size_t(count * n)), done(size_t(count)) {
+      moved(size_t(count * n)), scratch(size_t(count * n)), place(size_t(n)), done(size_t(count)) {
+  for (auto [i, k] : llvm::enumerate(h.order))
+    place[size_t(k)] = int32_t(i);
   for (int64_t r = 0; r < count; ++r)
     rows.emplace_back(spec, grid, hessian, ofRow(gradient, r));
 }
@@ -64,12 +67,32 @@ double Batch::error(int64_t r) {
   return total;
 }
 
-void Batch::roundWithFeedback() {
+void Batch::refitTiles(int64_t begin, int64_t end) {
+  const LevelRow &scale = rows.front().chain(Row::Scale);
+  int64_t width = scale.tileColumns(scale.count() - 1);
+  std::vector<float> targets(static_cast<size_t>(width));
+  for (int64_t i = begin; i < end; ++i) {
+    int64_t tile = h.order[size_t(i)] / width, first = tile * width;
+    int64_t last = std::min(n, first + width);
+    if (llvm::any_of(llvm::seq(first, last), [&](int64_t k) { return place[size_t(k)] < i; }))
+      continue;
+    for (int64_t r = 0; r < active; ++r) {
+      for (int64_t k = first; k < last; ++k)
+        targets[size_t(k - first)] =
+            rows[size_t(r)].valueAt(k) + ofRow(scratch, r)[place[size_t(k)]];
+      rows[size_t(r)].refitTile(tile, targets.data());
+    }
+  }
+}
+
+void Batch::roundWithFeedback(bool refit) {
   // Both by place in the order of rounding.
   std::vector<float> &carried = scratch, &errors = moved;
   std::fill(carried.begin(), carried.end(), 0.0f);
   for (int64_t begin = 0; begin < n; begin += usualBlock) {
     int64_t end = std::min(n, begin + usualBlock);
+    if (refit && rows.front().canFitTiles())
+      refitTiles(begin, end);
     for (int64_t r = 0; r < active; ++r)
       for (int64_t i = begin; i < end; ++i) {
         float *target = ofRow(carried, r) + i;
@@ -82,6 +105,26 @@ void Batch::roundWithFeedback() {
                                 &h.feedback[size_t(begin * n + end)], n, active, end - begin,
                                 n - end});
   }
+  findGradients();
+}
+
+void Batch::searchLevels() {
+  for (int64_t r = 0; r < active; ++r)
+    rows[size_t(r)].searchLevels();
+}
+
+void Batch::roundNearest() {
+  for (int64_t r = 0; r < active; ++r)
+    rows[size_t(r)].roundNearest();
+  findGradients();
+}
+
+void Batch::keepBetter() {
+  for (int64_t r = 0; r < active; ++r)
+    if (double now = error(r); now < least[size_t(r)]) {
+      least[size_t(r)] = now;
+      best[size_t(r)] = rows[size_t(r)].choice();
+    }
 }
 
 void Batch::moveWideLevels(llvm::MutableArrayRef<double> fell) {
@@ -176,41 +219,18 @@ void Batch::solve(format::Components &components, llvm::ArrayRef<float> values, 
   active = count;
   for (int64_t r = 0; r < count; ++r)
     rows[size_t(r)].load(components, first + r, &values[size_t((first + r) * n)]);
-  std::vector<Row::Choice> best;
-  std::vector<double> least;
-  auto keepBetter = [&] {
-    for (int64_t r = 0; r < count; ++r)
-      if (double now = error(r); now < least[size_t(r)]) {
-        least[size_t(r)] = now;
-        best[size_t(r)] = rows[size_t(r)].choice();
-      }
-  };
-  auto feedBack = [&] {
-    roundWithFeedback();
-    findGradients();
-  };
+  best.clear();
+  least.clear();
   findGradients();
   for (int64_t r = 0; r < count; ++r) {
     best.push_back(rows[size_t(r)].choice());
     least.push_back(error(r));
-    rows[size_t(r)].searchLevels();
   }
-  if (options.method == Method::Search) {
-    for (int64_t r = 0; r < count; ++r)
-      rows[size_t(r)].roundNearest();
-    findGradients();
-  } else {
-    feedBack();
-  }
+  auto *solver = llvm::find_if(
+      solvers(), [&](const SolverInfo &s) { return s.method == options.method; });
+  if (solver->run)
+    solver->run(*this, options);
   keepBetter();
-  if (options.method == Method::Descent) {
-    descend(options.sweeps);
-    keepBetter();
-    // The levels have moved since the codes were fed back; once more with the new ones.
-    feedBack();
-    descend(options.sweeps);
-    keepBetter();
-  }
   for (int64_t r = 0; r < count; ++r) {
     rows[size_t(r)].restore(best[size_t(r)]);
     rows[size_t(r)].store(components, first + r);

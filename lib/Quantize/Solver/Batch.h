@@ -30,19 +30,32 @@ public:
         const Blocks &blocks, int64_t rows);
 
   /// Solves rows [first, first + count) of the values, which `components` has rounded to nearest,
-  /// there: begins with those, tries the method, and keeps the better of each row.
+  /// there: begins with those, lets the solver move them, and keeps the better of each row.
   void solve(format::Components &components, llvm::ArrayRef<float> values, int64_t first,
              int64_t count, const SolveOptions &options);
+
+  // The moves that solvers are made of (Solvers.cpp).
+
+  /// Scales and offsets by weighted search; codes are left for the next step.
+  void searchLevels();
+  void roundNearest();
+  /// Rounds column after column, each making up for the errors of those before it. `refit`: the
+  /// levels of a tile are fitted again, to what its columns are to be by then, before the first of
+  /// them is rounded.
+  void roundWithFeedback(bool refit = false);
+  /// Coordinate descent on levels and codes in turn; no row's error grows.
+  void descend(unsigned sweeps);
+  /// Notes the rows as they are now where they are better than ever before.
+  void keepBetter();
 
 private:
   float *ofRow(std::vector<float> &matrix, int64_t r) { return matrix.data() + r * n; }
   /// gradient = (w - w') H, from nothing.
   void findGradients();
+  /// Fits tiles again whose first column in the order of rounding lies in [begin, end).
+  void refitTiles(int64_t begin, int64_t end);
   /// d H d^T, by the gradient.
   double error(int64_t r);
-  /// Rounds column after column, each making up for the errors of those before it.
-  void roundWithFeedback();
-  void descend(unsigned sweeps);
   /// gradient += moved H over columns [begin, end), of moves at `count` columns from `first`.
   void spread(int64_t first, int64_t count, int64_t begin, int64_t end);
   void moveWideLevels(llvm::MutableArrayRef<double> fell);
@@ -54,7 +67,10 @@ private:
   std::vector<Row> rows;
   /// [rows][n]; `moved` is what rows have moved by, as factors of rows of H.
   std::vector<float> gradient, moved, scratch;
+  std::vector<int32_t> place; ///< of each column in the order of rounding
   std::vector<bool> done; ///< rows that descent leaves alone
+  std::vector<Row::Choice> best;
+  std::vector<double> least; ///< errors of those
 };
 
 } // namespace quern::quantize

@@ -45,6 +45,15 @@ void Row::expandLevels() {
   }
 }
 
+void Row::expandTile(int64_t tile) {
+  int64_t width = scale.tileColumns(scale.count() - 1);
+  for (int64_t k = tile * width, end = std::min(n, k + width); k < end; ++k) {
+    scaleOf[size_t(k)] = scale.product(tile);
+    if (!offset.empty())
+      offsetOf[size_t(k)] = signOf(Offset) * offset.product(tile);
+  }
+}
+
 void Row::load(const format::Components &components, int64_t row, const float *values) {
   w.assign(values, values + n);
   scale.load(components.scale, row, components.firstRow);

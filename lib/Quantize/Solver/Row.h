@@ -32,11 +32,17 @@ public:
   void restore(const Choice &choice);
 
   /// w - w'.
+  float valueAt(int64_t k) const { return w[size_t(k)]; }
   float rest(int64_t k) const { return w[size_t(k)] - decoded[size_t(k)]; }
   float decodedAt(int64_t k) const { return decoded[size_t(k)]; }
 
+  /// Whether the innermost levels can be fitted tile by tile.
+  bool canFitTiles() const;
   /// Scales and offsets by weighted search; codes are left for the next step.
   void searchLevels();
+  /// Those of one innermost tile once more, for the targets of its columns, under the outer levels as
+  /// they are; kept where they round the targets better.
+  void refitTile(int64_t tile, const float *targets);
   void roundNearest();
   /// Rounds column k for the target w + carried; returns w - w'.
   float roundColumn(int64_t k, float carried) {
@@ -76,7 +82,13 @@ private:
   float decode(int64_t k, uint32_t code) const;
   uint32_t nearestCode(int64_t k, float target) const;
   void expandLevels();
-  void fitTile(int64_t first, int64_t end, float &scale, float &scaleWeight, float &offset);
+  void expandTile(int64_t tile); ///< an innermost one of scales, and of offsets
+  /// The best scale and offset for the targets of columns [first, end); `scaleWeight`: how much a
+  /// deviation from the scale costs.
+  void fitTile(int64_t first, int64_t end, const float *targets, float &scale, float &scaleWeight,
+               float &offset);
+  /// Of targets of columns [first, end) rounded with the levels as they are.
+  double roundingError(int64_t first, int64_t end, const float *targets) const;
   void assignLevels(LevelRow &chain, llvm::ArrayRef<float> targets, llvm::ArrayRef<float> weights,
                     float largestCode);
   double descendPair(int64_t tile, int64_t begin, int64_t end);

@@ -11,18 +11,16 @@
 using namespace quern;
 using namespace quern::quantize;
 
-/// The best scale and offset of columns [first, end); `scaleWeight`: how much a deviation from the
-/// scale costs.
-void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeight,
-                  float &offsetOut) {
+void Row::fitTile(int64_t first, int64_t end, const float *targets, float &scaleOut,
+                  float &scaleWeight, float &offsetOut) {
   bool withOffset = !offset.empty();
   float sign = spec.offsetSign < 0 ? -1 : 1;
   // Tiles choose a sign each only where an unsigned inner level does not tie them together.
   bool offsetSigned = withOffset && offset.isInnerSigned(), scaleSigned = scale.isInnerSigned();
   float least = INFINITY, most = -INFINITY;
   for (int64_t k = first; k < end; ++k) {
-    least = std::min(least, w[size_t(k)]);
-    most = std::max(most, w[size_t(k)]);
+    least = std::min(least, targets[k - first]);
+    most = std::max(most, targets[k - first]);
   }
   // Filled up to whole vectors with columns that count nothing.
   size_t padded = size_t((end - first + fitLanes - 1) / fitLanes * fitLanes);
@@ -30,11 +28,11 @@ void Row::fitTile(int64_t first, int64_t end, float &scaleOut, float &scaleWeigh
   float *values = fitted.data(), *weights = values + padded, *zeros = weights + padded;
   float a = 0, x = 0;
   for (int64_t k = first; k < end; ++k) {
-    values[k - first] = w[size_t(k)];
+    values[k - first] = targets[k - first];
     weights[k - first] = h.variance[size_t(k)];
     zeros[k - first] = zeroAt(k);
     a += h.variance[size_t(k)];
-    x += h.variance[size_t(k)] * w[size_t(k)];
+    x += h.variance[size_t(k)] * targets[k - first];
   }
   UnitGrid units = grid.units();
   float best = INFINITY;
@@ -178,19 +176,23 @@ static float largestInner(const LevelRow &chain) {
   return (top + level.addend) * level.multiplier;
 }
 
+bool Row::canFitTiles() const {
+  return !scale.empty() && scale.allAdjustable() && offset.allAdjustable() && scale.count() <= 2 &&
+         offset.count() <= 2 &&
+         (offset.empty() ||
+          offset.tileColumns(offset.count() - 1) == scale.tileColumns(scale.count() - 1));
+}
+
 void Row::searchLevels() {
-  if (scale.empty() || !scale.allAdjustable() || !offset.allAdjustable() || scale.count() > 2 ||
-      offset.count() > 2)
+  if (!canFitTiles())
     return;
   int64_t width = scale.tileColumns(scale.count() - 1);
-  if (!offset.empty() && offset.tileColumns(offset.count() - 1) != width)
-    return;
   int64_t tiles = scale.tileCount(scale.count() - 1);
   std::vector<float> scales(size_t(tiles), 0.0f), weights(size_t(tiles), 0.0f),
       offsets(size_t(tiles), 0.0f), offsetWeights(size_t(tiles), 0.0f);
   for (int64_t t = 0; t < tiles; ++t) {
     int64_t first = t * width, end = std::min(n, first + width);
-    fitTile(first, end, scales[size_t(t)], weights[size_t(t)], offsets[size_t(t)]);
+    fitTile(first, end, &w[size_t(first)], scales[size_t(t)], weights[size_t(t)], offsets[size_t(t)]);
     for (int64_t k = first; k < end; ++k)
       offsetWeights[size_t(t)] += h.variance[size_t(k)];
     if (spec.offsetSign < 0)
@@ -200,4 +202,44 @@ void Row::searchLevels() {
   if (!offset.empty())
     assignLevels(offset, offsets, offsetWeights, largestInner(offset));
   expandLevels();
+}
+
+double Row::roundingError(int64_t first, int64_t end, const float *targets) const {
+  double total = 0;
+  for (int64_t k = first; k < end; ++k) {
+    float target = targets[k - first], d = target - decode(k, nearestCode(k, target));
+    total += double(h.variance[size_t(k)]) * double(d) * double(d);
+  }
+  return total;
+}
+
+void Row::refitTile(int64_t tile, const float *targets) {
+  int64_t width = scale.tileColumns(scale.count() - 1);
+  int64_t first = tile * width, end = std::min(n, first + width);
+  double before = roundingError(first, end, targets);
+  std::pair<LevelRow *, float> fitted[] = {{&scale, 0.0f}, {&offset, 0.0f}};
+  float weight;
+  fitTile(first, end, targets, fitted[0].second, weight, fitted[1].second);
+  fitted[1].second *= signOf(Offset);
+  // The innermost numbers move, under the outer ones that other tiles share.
+  std::pair<uint64_t, float> old[2];
+  for (auto [i, level] : llvm::enumerate(fitted)) {
+    auto [chain, target] = level;
+    if (chain->empty())
+      continue;
+    size_t inner = chain->count() - 1;
+    old[i] = {chain->raw(inner, tile), chain->value(inner, tile)};
+    float outside = chain->outside(inner, tile);
+    uint64_t raw;
+    float value;
+    if (outside != 0 && chain->snap(inner, target / outside, raw, value))
+      chain->set(inner, tile, raw, value);
+  }
+  expandTile(tile);
+  if (roundingError(first, end, targets) < before)
+    return;
+  for (auto [i, level] : llvm::enumerate(fitted))
+    if (LevelRow *chain = level.first; !chain->empty())
+      chain->set(chain->count() - 1, tile, old[i].first, old[i].second);
+  expandTile(tile);
 }

@@ -20,24 +20,18 @@ using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
 
-static constexpr std::pair<llvm::StringLiteral, Method> methods[] = {{"nearest", Method::Nearest},
-                                                                     {"search", Method::Search},
-                                                                     {"feedback", Method::Feedback},
-                                                                     {"descent", Method::Descent}};
-
 Expected<Method> quern::quantize::parseMethod(StringRef name) {
-  for (const auto &[text, method] : methods)
-    if (text == name)
-      return method;
-  return createStringError("unknown solver '" + name +
-                           "'; known: nearest, search, feedback, descent");
+  std::string known;
+  for (const SolverInfo &solver : solvers()) {
+    if (solver.name == name)
+      return solver.method;
+    known += (known.empty() ? "" : ", ") + solver.name.str();
+  }
+  return createStringError("unknown solver '" + name + "'; known: " + known);
 }
 
 StringRef quern::quantize::methodName(Method method) {
-  for (const auto &[text, value] : methods)
-    if (value == method)
-      return text;
-  llvm_unreachable("all methods named");
+  return llvm::find_if(solvers(), [&](const SolverInfo &s) { return s.method == method; })->name;
 }
 
 bool quern::quantize::isSolvable(const format::Spec &spec) {

@@ -238,6 +238,30 @@ TEST(Allocation, KnapsackOverWork) {
             "the exact knapsack takes one budget; use --engine ilp or greedy");
 }
 
+// Bits of bytes, as many as the budget of work leaves.
+TEST(Allocation, ClosedFormOverWork) {
+  std::mt19937 random(10);
+  unsigned feasible = 0;
+  for (int trial = 0; trial < 60; ++trial) {
+    std::vector<Item> items = randomItems(random, 6, 4, 32);
+    uint64_t budget = std::uniform_int_distribution<uint64_t>(60, 240)(random);
+    auto exact = knapsack(items, {Limits::none, budget});
+    auto found = closedForm(items, {Limits::none, budget});
+    EXPECT_EQ(bool(exact), bool(found));
+    if (!exact || !found) {
+      llvm::consumeError(exact.takeError());
+      llvm::consumeError(found.takeError());
+      continue;
+    }
+    ++feasible;
+    EXPECT_LE(found->work, budget);
+    EXPECT_GE(found->cost, exact->cost - 1e-12);
+  }
+  EXPECT_GT(feasible, 20u);
+  EXPECT_EQ(llvm::toString(closedForm(randomItems(random, 2, 2, 1), {100, 100}).takeError()),
+            "the closed form takes one budget; use --engine ilp or greedy");
+}
+
 TEST(Allocation, GreedyKeepsBothBudgets) {
   std::mt19937 random(6);
   unsigned found = 0;

@@ -211,6 +211,20 @@ TEST(Solver, EachMethodBeatsTheOneBefore) {
   }
 }
 
+TEST(Solver, DescentFollowsAnything) {
+  int64_t rows = 16, columns = 256;
+  Hessian hessian = prepare(randomHessian(columns, 1000, 11), columns, 1e-3);
+  std::vector<float> w = randomWeights(rows * columns, 12);
+  for (const char *name : {"q3_K", "q4_0", "iq4_xs", "q4_1"}) {
+    auto errorOf = [&](Method method) {
+      return llvm::cantFail(solve(*format::knownSpec(name), w, rows, hessian, {method, 8, 2}))
+          .error;
+    };
+    EXPECT_LT(errorOf(Method::NearestDescent), 0.8 * errorOf(Method::Nearest)) << name;
+    EXPECT_LT(errorOf(Method::SearchDescent), 0.8 * errorOf(Method::Search)) << name;
+  }
+}
+
 TEST(Solver, DoesNotDependOnThreads) {
   int64_t rows = 50, columns = 64;
   Hessian hessian = prepare(randomHessian(columns, 300, 21), columns);
@@ -234,15 +248,18 @@ TEST(Solver, NeverWorseThanNearestInAnyRow) {
                            "f4E2M1FN, scale f8E4M3FN[1x16]", "i4, scale f16[2x32]"}) {
     auto spec = llvm::cantFail(format::parse(text));
     auto nearest = llvm::cantFail(solve(spec, w, rows, hessian, {Method::Nearest, 8, 1}));
-    auto solved = llvm::cantFail(solve(spec, w, rows, hessian, {Method::Descent, 8, 1}));
-    std::vector<float> a = decoded(spec, nearest.components), b = decoded(spec, solved.components);
-    for (int64_t r = 0; r < rows; ++r) {
-      auto row = [&](const std::vector<float> &m) {
-        return llvm::ArrayRef(m).slice(size_t(r * columns), size_t(columns));
-      };
-      EXPECT_LE(weightedError(row(w), row(b), 1, columns, damped),
-                weightedError(row(w), row(a), 1, columns, damped) * (1 + 1e-6))
-          << text << " row " << r;
+    std::vector<float> a = decoded(spec, nearest.components);
+    for (const SolverInfo &solver : solvers()) {
+      auto solved = llvm::cantFail(solve(spec, w, rows, hessian, {solver.method, 8, 1}));
+      std::vector<float> b = decoded(spec, solved.components);
+      for (int64_t r = 0; r < rows; ++r) {
+        auto row = [&](const std::vector<float> &m) {
+          return llvm::ArrayRef(m).slice(size_t(r * columns), size_t(columns));
+        };
+        EXPECT_LE(weightedError(row(w), row(b), 1, columns, damped),
+                  weightedError(row(w), row(a), 1, columns, damped) * (1 + 1e-6))
+            << solver.name.str() << " " << text << " row " << r;
+      }
     }
   }
 }

@@ -184,8 +184,9 @@ def FoldCalibrationPass : Pass<"quern-fold-calibration", "::mlir::ModuleOp"> {
     those of experts stay as they are: int8 with a scale for each token, say. Channels that a column
     split keeps, and magnitudes from an `outlier_threshold` on, are not rounded and do not count. With
     `keep-beyond`, what lies beyond the range enters as it is, instead of taking the range's end: statistics
-    that keep first tokens apart (`quern calibrate --first-token`) leave them out of the range. No `quern.observe`
-    remains.
+    that keep first tokens apart (`quern calibrate --first-token`) leave them out of the range. With `zeros`
+    a range that lies to one side of 0 is centred by a zero point, which the product's bias takes back; run it
+    once weights are rounded, whose rows it adds up. No `quern.observe` remains.
 
     ```mlir
     // Before
@@ -201,10 +202,15 @@ def FoldCalibrationPass : Pass<"quern-fold-calibration", "::mlir::ModuleOp"> {
     Option<"clip", "clip", "double", "1", "What of the largest magnitude is kept, in (0, 1]">,
     Option<"keepBeyond", "keep-beyond", "bool", "false",
            "Set an outlier_threshold half a step beyond the range">,
+    Option<"zeros", "zeros", "bool", "false",
+           "Zero points where ranges lie to one side of 0, and the biases that take them back">,
+    Option<"data", "data", "std::string", "",
+           "With zeros: folder for changed biases; it must exist">,
     ListOption<"dynamic", "dynamic", "std::string",
                "Weights whose products keep the activations they have, as patterns: *.ffn_down.*">,
   ];
   let statistics = [Statistic<"folded", "folded", "Products with a static scale">,
+                    Statistic<"shifted", "shifted", "Of those, products with a zero point">,
                     Statistic<"left", "left", "Products that keep what they have">];
   let dependentDialects = ["::quern::QuernDialect"];
 }

@@ -15,7 +15,7 @@ class RoundingPass<string name, list<Option> more> : Pass<name, "::mlir::ModuleO
     Option<"statistics", "statistics", "std::string", "",
            "File of `quern calibrate`; without it all columns count the same">,
     Option<"solver", "solver", "std::string", "\"descent\"",
-           "descent, feedback, search or nearest">,
+           "descent, feedback, search, nearest, nearest-descent or search-descent">,
     Option<"damping", "damping", "double", "::quern::quantize::defaultDamping",
            "Share of its own that is added to each number of the Hessian's diagonal">,
   ]);
