@@ -68,6 +68,11 @@ llvm::Error quern::encodeWeights(ModuleOp module, const format::Spec &spec,
     }
     if (!chosen.contains(weight))
       continue;
+    if (weight->hasAttr(QuernDialect::kEncodedFromAttr))
+      return llvm::createStringError(
+          "the IR holds '" + weight.getSymName() +
+          "' as it was, to be encoded when it is compiled; no other format can be asked of it "
+          "(`quern quantize` writes IR with coded weights)");
     std::string storedName = (weight.getSymName() + ".stored").str();
     if (symbols.lookup(storedName))
       return llvm::createStringError("the model has a tensor named '" + storedName + "' already");

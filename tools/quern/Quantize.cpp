@@ -60,6 +60,7 @@ static const char usage[] =
     "                        before let through; kept if the held-back windows agree\n"
     "  --damping D           share of its own added to the diagonal of the Hessian (default: 0.2)\n"
     "  --provider P          says what to expect of formats: measured (default); the names below\n"
+    "  --seed N              of the probes of hutchinson and eigenvalue (default: 1)\n"
     "  --engine E            knapsack (default); the names below\n"
     "  --calibration-tokens N\n"
     "                        of the text, for statistics (default: all, fewer for large models)\n"
@@ -157,6 +158,7 @@ static int quantizeOrAllocate(int argc, char **argv, bool allocates) {
   arguments.number("--threads", options.threads);
   arguments.number("--calibration-tokens", options.calibrationTokens);
   arguments.number("--measure-tokens", options.measureTokens);
+  arguments.number("--seed", options.seed);
   arguments.number("--measure-effort", options.measureEffort);
   arguments.flag("--sequential", options.sequential);
   arguments.flag("--dry-run", options.dryRun);

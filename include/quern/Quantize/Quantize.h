@@ -57,6 +57,7 @@ struct QuantizeOptions {
   std::string engine = "knapsack";
   std::string provider = "measured"; ///< of Sensitivity.h
   double damping = defaultDamping;
+  uint64_t seed = 1; ///< of what providers draw at random
   /// See Cost.h; empty: what the budget asks for, else none.
   std::string cost;
   /// Seconds after which nothing is measured any more and tensors are rounded to nearest; what is

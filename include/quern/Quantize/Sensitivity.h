@@ -34,6 +34,7 @@ struct Subject {
   /// The matrices of a stack, by what enters each, if every token goes to `chosen` of its experts.
   static std::vector<Part> partsOf(llvm::ArrayRef<const InputStatistics *> inputs, double chosen);
   double damping = defaultDamping;
+  uint64_t seed = 1;              ///< of random probes
   std::function<Values()> values; ///< W
   struct Choice {
     std::string format;

@@ -77,6 +77,7 @@ Subject Quantization::subjectOf(const Tensor &tensor) {
   out.rows = tensor.rows;
   out.columns = tensor.columns;
   out.damping = options.damping;
+  out.seed = options.seed;
   out.parts = tensor.parts();
   out.values = [this, &tensor] { return readValues(source.model, candidates->source(tensor)); };
   uint64_t elements = 0;

@@ -37,6 +37,7 @@ json::Object quern::quantize::recipeOf(const QuantizeOptions &options) {
                    {"engine", options.engine},
                    {"provider", options.provider},
                    {"damping", options.damping},
+                   {"seed", int64_t(options.seed)},
                    {"measure-effort", int64_t(options.measureEffort)}};
   auto add = [&](StringRef name, const std::string &value) {
     if (!value.empty())

@@ -122,7 +122,7 @@ Losses quern::quantize::hutchinsonLosses(const Subject &subject) {
     }
     return sum / (step * step);
   };
-  Expected<double> trace = hutchinsonTrace(n, form, 4, 0.05, 1);
+  Expected<double> trace = hutchinsonTrace(n, form, 4, 0.05, subject.seed);
   if (!trace)
     return trace.takeError();
   // Half the mean curvature of a weight, times the squares.
@@ -153,6 +153,6 @@ Losses quern::quantize::eigenvalueLosses(const Subject &subject) {
           h * Eigen::Map<const Eigen::VectorXd>(v.data(), long(v.size()));
       return out;
     };
-    return part.weight * topEigenvalue(size_t(subject.columns), multiply, 0.01, 1);
+    return part.weight * topEigenvalue(size_t(subject.columns), multiply, 0.01, subject.seed);
   });
 }
