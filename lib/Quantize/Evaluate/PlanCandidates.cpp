@@ -34,7 +34,7 @@ static constexpr llvm::StringLiteral freeFormats[] = {"lm2_g16", "lm3_g32", "lm3
 static constexpr llvm::StringLiteral freeSmallBlocks[] = {
     "table<lm3>, scale f16[1x*] * i4[1x32]", "table<lm4>, scale f16[1x*] * i6[1x32]",
     "table<lm5>, scale f16[1x*] * i6[1x32]", "table<lm6>, scale f16[1x*] * i8[1x32]",
-    "i8, scale f16[1x*] * i8[1x32]"};
+    "i7, scale f16[1x*] * i8[1x32]", "i8, scale f16[1x*] * i8[1x32]"};
 
 /// A format by name, one of GGUF's types if `gguf`.
 static Expected<format::Spec> findFormat(StringRef name, bool gguf) {
