@@ -94,7 +94,8 @@ struct Columns {
     for (float &v : w)
       v = normal(random);
     Matrix a = randomHessian(unsigned(n), seed);
-    h = llvm::cantFail(Hessian::create({a.data(), a.data() + n * n}, n, 0.01));
+    a.diagonal().array() += 0.01 * a.trace() / double(n); // a step is small beside any column's loss
+    h = llvm::cantFail(Hessian::create({a.data(), a.data() + n * n}, n, 0));
   }
 };
 } // namespace
