@@ -98,6 +98,27 @@ TEST(Hessian, DampingGrowsUntilItSucceeds) {
             "the Hessian holds a number that is not finite at (0, 0)");
 }
 
+// Feedback gives columns of zeros something to hold: the errors of others, for which their scales
+// have to be fitted when that is known.
+TEST(Solver, FeedbackFitsScalesAgain) {
+  int64_t columns = 128, rows = 4;
+  std::vector<double> h(size_t(columns * columns), 0.0);
+  for (int64_t k = 0; k < columns; ++k)
+    h[size_t(k * columns + k)] = 1;
+  for (int64_t k = 0; k < columns / 2; ++k)
+    h[size_t((k + columns / 2) * columns + k)] = 0.99;
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> w(size_t(rows * columns), 0.0f);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = 0; k < columns / 2; ++k)
+      w[size_t(r * columns + k)] = normal(random);
+  format::Spec spec = llvm::cantFail(format::parse("i4, scale f16[1x32]"));
+  Solution found = llvm::cantFail(
+      solve(spec, w, rows, prepare(h, columns), SolveOptions{Method::Feedback, 0, 1, {}}));
+  EXPECT_LT(found.error, 0.1 * found.nearestError);
+}
+
 TEST(Solver, ErrorIsThatOfTheOutputs) {
   int64_t rows = 3, columns = 32, samples = 50;
   std::mt19937 random(5);
