@@ -24,7 +24,7 @@ def read(path, model):
             kind, text, peer_bytes, peer_kl, own_bytes, own_kl = cells[:6]
             curves.setdefault(("llama.cpp", text), []).append((int(peer_bytes), float(peer_kl), kind))
             curves.setdefault(("Quern", text), []).append((int(own_bytes), float(own_kl), ""))
-    return {key: sorted(points) for key, points in curves.items()}
+    return {key: sorted(set(points)) for key, points in curves.items()}  # peers' types of one size have one file of ours
 
 
 def main():
