@@ -23,7 +23,7 @@ static std::string namesOf(llvm::ArrayRef<TextSource> texts) {
   return out.empty() ? "the built-in text" : out;
 }
 
-/// `what`, unless it is the default.
+/// Why something was taken: it is the default, or `option` asked for it.
 static std::string asked(bool isDefault, StringRef byDefault, StringRef option) {
   return isDefault ? (byDefault + ": the default").str()
                    : ("as asked for (" + option + ")").str();

@@ -32,16 +32,17 @@ Blocks::Blocks(const format::Spec &spec, const Hessian &hessian) : width(1), wid
   }
   width *= std::max<int64_t>(1, usualBlock / width);
   columns.resize(size_t((n + width - 1) / width));
-  for (int32_t k : hessian.order)
+  place.resize(size_t(n));
+  for (auto [i, k] : llvm::enumerate(hessian.order)) {
     columns[size_t(k / width)].push_back(k);
+    place[size_t(k)] = int32_t(i);
+  }
 }
 
 Batch::Batch(const format::Spec &spec, const CodeGrid &grid, const Hessian &hessian,
              const Blocks &blocks, int64_t count)
     : h(hessian), blocks(blocks), n(hessian.columns), gradient(size_t(count * n)),
-      moved(size_t(count * n)), scratch(size_t(count * n)), place(size_t(n)), done(size_t(count)) {
-  for (auto [i, k] : llvm::enumerate(h.order))
-    place[size_t(k)] = int32_t(i);
+      moved(size_t(count * n)), scratch(size_t(count * n)), done(size_t(count)) {
   for (int64_t r = 0; r < count; ++r)
     rows.emplace_back(spec, grid, hessian, ofRow(gradient, r));
 }
@@ -74,19 +75,19 @@ void Batch::refitTiles(int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     int64_t tile = h.order[size_t(i)] / width, first = tile * width;
     int64_t last = std::min(n, first + width);
-    if (llvm::any_of(llvm::seq(first, last), [&](int64_t k) { return place[size_t(k)] < i; }))
+    if (llvm::any_of(llvm::seq(first, last), [&](int64_t k) { return blocks.place[size_t(k)] < i; }))
       continue;
     for (int64_t r = 0; r < active; ++r) {
       for (int64_t k = first; k < last; ++k)
         targets[size_t(k - first)] =
-            rows[size_t(r)].valueAt(k) + ofRow(scratch, r)[place[size_t(k)]];
+            rows[size_t(r)].valueAt(k) + ofRow(scratch, r)[blocks.place[size_t(k)]];
       rows[size_t(r)].refitTile(tile, targets.data());
     }
   }
 }
 
 void Batch::roundWithFeedback(bool refit) {
-  // Both by place in the order of rounding.
+  // Both by place in the order of rounding; refitTiles() reads `carried`, too.
   std::vector<float> &carried = scratch, &errors = moved;
   std::fill(carried.begin(), carried.end(), 0.0f);
   for (int64_t begin = 0; begin < n; begin += usualBlock) {
@@ -226,10 +227,8 @@ void Batch::solve(format::Components &components, llvm::ArrayRef<float> values, 
     best.push_back(rows[size_t(r)].choice());
     least.push_back(error(r));
   }
-  auto *solver = llvm::find_if(
-      solvers(), [&](const SolverInfo &s) { return s.method == options.method; });
-  if (solver->run)
-    solver->run(*this, options);
+  if (auto *run = solverOf(options.method).run)
+    run(*this, options);
   keepBetter();
   for (int64_t r = 0; r < count; ++r) {
     rows[size_t(r)].restore(best[size_t(r)]);

@@ -20,9 +20,13 @@ struct Blocks {
   int64_t widest;
   /// Columns of each block, the most active first.
   std::vector<std::vector<int32_t>> columns;
+  std::vector<int32_t> place; ///< of each column in the order of rounding
 
   Blocks(const format::Spec &spec, const Hessian &hessian);
 };
+
+/// The line of a method in the table of Solvers.cpp.
+const SolverInfo &solverOf(Method method);
 
 class Batch {
 public:
@@ -67,7 +71,6 @@ private:
   std::vector<Row> rows;
   /// [rows][n]; `moved` is what rows have moved by, as factors of rows of H.
   std::vector<float> gradient, moved, scratch;
-  std::vector<int32_t> place; ///< of each column in the order of rounding
   std::vector<bool> done; ///< rows that descent leaves alone
   std::vector<Row::Choice> best;
   std::vector<double> least; ///< errors of those

@@ -31,8 +31,8 @@ public:
   Choice choice() const { return {codes, scale, offset}; }
   void restore(const Choice &choice);
 
-  /// w - w'.
   float valueAt(int64_t k) const { return w[size_t(k)]; }
+  /// w - w'.
   float rest(int64_t k) const { return w[size_t(k)] - decoded[size_t(k)]; }
   float decodedAt(int64_t k) const { return decoded[size_t(k)]; }
 

@@ -31,7 +31,7 @@ Expected<Method> quern::quantize::parseMethod(StringRef name) {
 }
 
 StringRef quern::quantize::methodName(Method method) {
-  return llvm::find_if(solvers(), [&](const SolverInfo &s) { return s.method == method; })->name;
+  return solverOf(method).name;
 }
 
 bool quern::quantize::isSolvable(const format::Spec &spec) {

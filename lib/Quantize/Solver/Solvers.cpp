@@ -54,3 +54,7 @@ static constexpr SolverInfo table[] = {
 };
 
 llvm::ArrayRef<SolverInfo> quern::quantize::solvers() { return table; }
+
+const SolverInfo &quern::quantize::solverOf(Method method) {
+  return *llvm::find_if(table, [&](const SolverInfo &solver) { return solver.method == method; });
+}
